@@ -1,1 +1,49 @@
-//! Placeholder.
+//! Whole JSON messages over a byte stream, whatever carries it.
+//!
+//! ```text
+//!   websocket (accepted, dialled) ─┐
+//!   stdio (one message per line)  ─┼─▶ Wire: a stream and a sink of texts
+//!   memory (tests)                ─┘
+//! ```
+//!
+//! A [`Wire`] knows nothing of what the texts say. It frames, bounds, keeps alive and closes.
+
+mod error;
+pub mod lines;
+pub mod websocket;
+
+use futures_util::{Sink, Stream};
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+
+pub use error::{DialError, WireError};
+pub use tokio_tungstenite::tungstenite::Utf8Bytes as Text;
+
+/// Inbound messages of at most this size are put together (`exec-protocol` section 13).
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Larger messages travel in several websocket frames, because peers refuse larger frames.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A connection that carries whole messages both ways.
+///
+/// Ending: the stream yields `None` when the other side closed in order, and an error when the
+/// connection broke; after an error that is not [`WireError::is_survivable`] it is over.
+pub trait Wire:
+    Stream<Item = Result<Text, WireError>> + Sink<Text, Error = WireError> + Send + Unpin
+{
+    /// What to tell the other side when this one closes, where the transport can say it.
+    fn set_farewell(&mut self, reason: &'static str);
+}
+
+/// One end of a connection in memory.
+pub type Memory = lines::Lines<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+
+/// Two ends of a connection in memory, for tests. Writers wait when `capacity` bytes are under way.
+pub fn memory(capacity: usize) -> (Memory, Memory) {
+    let (left, right) = tokio::io::duplex(capacity);
+    let (left_read, left_write) = tokio::io::split(left);
+    let (right_read, right_write) = tokio::io::split(right);
+    (
+        Memory::new(left_read, left_write),
+        Memory::new(right_read, right_write),
+    )
+}

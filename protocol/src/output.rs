@@ -1,0 +1,434 @@
+//! The retained output of one process, as a value.
+//!
+//! [`OutputLog`] owns the order of everything a process has to say (output, then its exit, then
+//! its close) and decides what may be forgotten. It refuses to know where bytes come from, who
+//! listens and what time it is: a reader pushes, an attached connection takes, anybody reads.
+//!
+//! ```text
+//!   oldest                                                           newest
+//!   ├── may be evicted ──┤── perhaps not arrived, or pinned ──┤── not taken ──┤
+//!                        evictable                            taken       last_seq
+//! ```
+//!
+//! While somebody is attached, whatever was taken may be evicted, oldest first, once the log is
+//! over its limit, and the part not yet taken is kept short: a client that does not read pauses
+//! the process, it does not grow our memory. While nobody is attached the log fills up instead,
+//! and then pauses the process: nothing that may not have arrived is ever dropped. After a resume
+//! that part stays pinned until a read has passed it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::method::process::OutputStream;
+
+#[cfg(test)]
+mod tests;
+
+/// Output kept per process: far more than what the kernels between us and a client can hold, so
+/// that a broken connection loses nothing.
+pub const RETAINED_BYTES: usize = 16 * 1024 * 1024;
+/// Chunks kept per process: bounds the cost of a program that writes a byte at a time.
+pub const RETAINED_CHUNKS: usize = 50_000;
+/// Output that waits for an attached connection. Enough to keep a fast link busy while the reader
+/// is woken; beyond it the process waits.
+pub const BACKLOG_BYTES: usize = 1024 * 1024;
+/// Output that was taken by a connection but may still sit in a socket when it breaks. The send
+/// and receive buffers of both kernels hold less than this once base64 is taken off.
+pub const IN_FLIGHT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Position of an event: counts from 1 without gaps over all events of one process.
+pub type Seq = u64;
+
+/// How much a log keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes kept in all, delivered or not; at most one chunk more is really there.
+    pub retained_bytes: usize,
+    /// Chunks kept in all, delivered or not.
+    pub retained_chunks: usize,
+    /// Bytes that may wait for an attached connection.
+    pub backlog_bytes: usize,
+    /// Bytes behind the connection's position that stay when it breaks.
+    pub in_flight_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            retained_bytes: RETAINED_BYTES,
+            retained_chunks: RETAINED_CHUNKS,
+            backlog_bytes: BACKLOG_BYTES,
+            in_flight_bytes: IN_FLIGHT_BYTES,
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// 0 to 255 as given, or 128 + the number of the signal.
+    pub code: i32,
+    /// Whether we believe that a sandbox caused the failure.
+    pub sandbox_denied: bool,
+}
+
+/// One retained piece of output, cut as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its position among all events.
+    pub seq: Seq,
+    /// Where it came from.
+    pub stream: OutputStream,
+    /// The bytes, shared with the log.
+    pub bytes: Bytes,
+}
+
+/// What a connection announces, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The process wrote something.
+    Output(Chunk),
+    /// The process ended.
+    Exited {
+        /// Position of this event.
+        seq: Seq,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// Nothing more will come.
+    Closed {
+        /// Position of this event, the last one.
+        seq: Seq,
+    },
+}
+
+impl Event {
+    /// Position of this event.
+    pub fn seq(&self) -> Seq {
+        match self {
+            Event::Output(chunk) => chunk.seq,
+            Event::Exited { seq, .. } | Event::Closed { seq } => *seq,
+        }
+    }
+}
+
+/// The answer to one read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadPage {
+    /// Retained output behind the asked position, ascending.
+    pub chunks: Vec<Chunk>,
+    /// Where to go on: read again after `next_seq - 1`.
+    pub next_seq: Seq,
+    /// How the process ended, if it has.
+    pub exit: Option<Exit>,
+    /// Whether nothing more will come.
+    pub closed: bool,
+    /// Oldest position still retained, if any output is: older output is gone for good.
+    pub first_retained: Option<Seq>,
+}
+
+/// Everything one process had to say, and what of it is still here.
+#[derive(Debug)]
+pub struct OutputLog {
+    limits: Limits,
+    chunks: VecDeque<Chunk>,
+    bytes: usize,
+    last_seq: Seq,
+    exited: Option<(Seq, Exit)>,
+    closed: Option<Seq>,
+    /// The attached connection has been given everything up to here.
+    taken: Seq,
+    attached: bool,
+    /// Output from before the last resume: after `released`, up to `pinned` nothing is evicted.
+    released: Seq,
+    pinned: Seq,
+    /// How many chunks at the front, with how many bytes, may be evicted.
+    evictable_chunks: usize,
+    evictable_bytes: usize,
+}
+
+impl OutputLog {
+    /// An empty log with a connection attached to it.
+    pub fn new(limits: Limits) -> OutputLog {
+        OutputLog {
+            limits,
+            chunks: VecDeque::new(),
+            bytes: 0,
+            last_seq: 0,
+            exited: None,
+            closed: None,
+            taken: 0,
+            attached: true,
+            released: 0,
+            pinned: 0,
+            evictable_chunks: 0,
+            evictable_bytes: 0,
+        }
+    }
+
+    // What happened.
+
+    /// Whether `len` more bytes fit without losing anything. If not, leave them in the pipe.
+    pub fn can_accept(&self, len: usize) -> bool {
+        let held = self.bytes - self.evictable_bytes;
+        let limit = if self.attached && !self.has_pins() {
+            self.limits.backlog_bytes
+        } else {
+            self.limits.retained_bytes
+        };
+        let held_chunks = self.chunks.len() - self.evictable_chunks;
+        // A limit below the size of one read must not stop a process for ever.
+        held == 0 || (held + len <= limit && held_chunks < self.limits.retained_chunks)
+    }
+
+    /// Adds output. Never refuses: bytes that were read must not be lost, so ask
+    /// [`can_accept`](Self::can_accept) before reading.
+    pub fn push(&mut self, stream: OutputStream, bytes: Bytes) -> Seq {
+        debug_assert!(self.closed.is_none(), "output behind the close");
+        self.last_seq += 1;
+        self.bytes += bytes.len();
+        self.chunks.push_back(Chunk {
+            seq: self.last_seq,
+            stream,
+            bytes,
+        });
+        self.settle();
+        self.last_seq
+    }
+
+    /// Records the end of the process. Only the first call counts.
+    pub fn exited(&mut self, exit: Exit) {
+        if self.exited.is_none() && self.closed.is_none() {
+            self.last_seq += 1;
+            self.exited = Some((self.last_seq, exit));
+        }
+    }
+
+    /// Records that nothing more will come. Only the first call counts.
+    pub fn closed(&mut self) {
+        debug_assert!(self.exited.is_some(), "closed before the exit");
+        if self.closed.is_none() {
+            self.last_seq += 1;
+            self.closed = Some(self.last_seq);
+        }
+    }
+
+    /// The connection is gone, and nobody knows what of the recent output arrived.
+    pub fn detach(&mut self) {
+        let floor = self.evictable_after_detach();
+        self.attached = false;
+        self.released = floor;
+        self.pinned = self.last_seq;
+        self.recount();
+    }
+
+    /// A connection resumes. It is given what comes from now on; what is here already stays
+    /// pinned until a read has passed it or [`release_pins`](Self::release_pins) is called.
+    pub fn attach(&mut self) {
+        if !self.attached {
+            self.attached = true;
+            self.pinned = self.last_seq;
+        }
+        self.taken = self.last_seq;
+        self.settle();
+    }
+
+    /// Gives up what the resumed client never asked for, so that the process can go on.
+    pub fn release_pins(&mut self) {
+        if self.attached {
+            self.release(self.pinned);
+        }
+    }
+
+    // What to do next.
+
+    /// Hands the next event to the attached connection; it counts as delivered from here on.
+    pub fn take(&mut self) -> Option<Event> {
+        if !self.attached {
+            return None;
+        }
+        let event = self.next_after(self.taken)?;
+        self.taken = event.seq();
+        self.settle();
+        Some(event)
+    }
+
+    /// Whether [`take`](Self::take) would return something.
+    pub fn has_untaken(&self) -> bool {
+        self.attached && self.taken < self.last_seq
+    }
+
+    /// The first event behind `cursor` that is still known.
+    pub fn next_after(&self, cursor: Seq) -> Option<Event> {
+        let chunk = self.chunks.get(self.first_index_after(cursor));
+        let exited = self.exited.filter(|(seq, _)| *seq > cursor);
+        match (chunk, exited) {
+            (Some(chunk), Some((seq, _))) if chunk.seq < seq => Some(Event::Output(chunk.clone())),
+            (_, Some((seq, exit))) => Some(Event::Exited { seq, exit }),
+            (Some(chunk), None) => Some(Event::Output(chunk.clone())),
+            (None, None) => self
+                .closed
+                .filter(|seq| *seq > cursor)
+                .map(|seq| Event::Closed { seq }),
+        }
+    }
+
+    // What we know.
+
+    /// The output retained behind `after`, at most about `max_bytes` of it.
+    ///
+    /// At least one chunk is returned if there is any, and chunks are never split. Asking for
+    /// what lies behind a position says that everything up to it has arrived.
+    pub fn read(&mut self, after: Seq, max_bytes: Option<u64>) -> ReadPage {
+        let start = self.first_index_after(after);
+        let mut room = max_bytes.unwrap_or(u64::MAX);
+        let mut chunks = Vec::new();
+        for chunk in self.chunks.range(start..) {
+            let len = chunk.bytes.len() as u64;
+            if len > room && !chunks.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(len);
+            chunks.push(chunk.clone());
+        }
+        let next_seq = match (max_bytes, chunks.last()) {
+            (Some(_), Some(last)) => last.seq + 1,
+            _ => self.last_seq + 1,
+        };
+        let first_retained = self.first_retained();
+        if self.attached {
+            // A reply that reaches the end of what was pinned counts as delivered, like any
+            // notification; an earlier page only when the next read proves that it arrived.
+            let arrived = if next_seq > self.pinned {
+                self.pinned
+            } else {
+                after
+            };
+            self.release(arrived);
+        }
+        ReadPage {
+            chunks,
+            next_seq,
+            exit: self.exit(),
+            closed: self.closed.is_some(),
+            first_retained,
+        }
+    }
+
+    /// Whether a read behind `after` has something to report, or can never have.
+    pub fn has_news(&self, after: Seq) -> bool {
+        let output = self.chunks.back().is_some_and(|chunk| chunk.seq > after);
+        output || self.closed.is_some() || (self.exited.is_some() && after < self.last_seq)
+    }
+
+    /// How the process ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        self.exited.map(|(_, exit)| exit)
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// Whether every event, the close included, was handed to the attached connection.
+    pub fn is_finished(&self) -> bool {
+        self.closed.is_some_and(|seq| self.taken >= seq)
+    }
+
+    /// Position of the newest event, 0 before the first.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// Oldest retained output.
+    pub fn first_retained(&self) -> Option<Seq> {
+        self.chunks.front().map(|chunk| chunk.seq)
+    }
+
+    /// Bytes of output held right now.
+    pub fn retained_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps no more than `bytes` of what may be evicted, from now on.
+    pub fn shrink(&mut self, bytes: usize) {
+        self.limits.retained_bytes = self.limits.retained_bytes.min(bytes);
+        self.settle();
+        self.chunks.shrink_to_fit();
+    }
+
+    fn has_pins(&self) -> bool {
+        self.released < self.pinned
+    }
+
+    /// Everything up to here may be evicted.
+    fn evictable(&self) -> Seq {
+        if !self.attached || self.has_pins() {
+            self.released
+        } else {
+            self.taken
+        }
+    }
+
+    fn release(&mut self, arrived: Seq) {
+        self.released = self.released.max(arrived.min(self.pinned));
+        self.settle();
+    }
+
+    /// Counts what has become evictable, then evicts what is over the limit.
+    fn settle(&mut self) {
+        let evictable = self.evictable();
+        while let Some(chunk) = self.chunks.get(self.evictable_chunks) {
+            if chunk.seq > evictable {
+                break;
+            }
+            self.evictable_chunks += 1;
+            self.evictable_bytes += chunk.bytes.len();
+        }
+        while self.evictable_chunks > 0 {
+            let Some(oldest) = self.chunks.front().map(|chunk| chunk.bytes.len()) else {
+                break;
+            };
+            // Whole chunks only, and never below what we promise to keep.
+            let enough_without = self.bytes - oldest >= self.limits.retained_bytes;
+            if !enough_without && self.chunks.len() <= self.limits.retained_chunks {
+                break;
+            }
+            self.chunks.pop_front();
+            self.evictable_chunks -= 1;
+            self.evictable_bytes -= oldest;
+            self.bytes -= oldest;
+        }
+    }
+
+    /// The same from scratch, for the one change that takes evictability back.
+    fn recount(&mut self) {
+        self.evictable_chunks = 0;
+        self.evictable_bytes = 0;
+        self.settle();
+    }
+
+    /// What was taken long enough ago to have left every socket buffer. Half of the log is always
+    /// left for what comes while nobody listens, so a detached process does not stop at once.
+    fn evictable_after_detach(&self) -> Seq {
+        let now = self.evictable();
+        let may_keep = self.limits.in_flight_bytes.min(self.limits.retained_bytes / 2);
+        let (mut bytes, mut count) = (0, 0);
+        for chunk in self.chunks.iter().take(self.evictable_chunks).rev() {
+            bytes += chunk.bytes.len();
+            count += 1;
+            if bytes > may_keep || count > self.limits.retained_chunks / 2 {
+                return chunk.seq;
+            }
+        }
+        // Nothing evictable is older than that.
+        self.first_retained().map_or(now, |seq| (seq - 1).min(now))
+    }
+
+    /// Chunks arrive in order, so what a reader lacks is a suffix.
+    fn first_index_after(&self, cursor: Seq) -> usize {
+        self.chunks.partition_point(|chunk| chunk.seq <= cursor)
+    }
+}

@@ -1,0 +1,422 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SMALL: Limits = Limits {
+    retained_bytes: 100,
+    retained_chunks: 12,
+    backlog_bytes: 30,
+    in_flight_bytes: 40,
+};
+
+const DONE: Exit = Exit {
+    code: 7,
+    sandbox_denied: false,
+};
+
+fn log() -> OutputLog {
+    OutputLog::new(SMALL)
+}
+
+fn text(log: &mut OutputLog, text: &'static str) -> Seq {
+    log.push(OutputStream::Stdout, Bytes::from_static(text.as_bytes()))
+}
+
+fn out(seq: Seq, text: &'static str) -> Event {
+    Event::Output(Chunk {
+        seq,
+        stream: OutputStream::Stdout,
+        bytes: Bytes::from_static(text.as_bytes()),
+    })
+}
+
+fn seqs(page: &ReadPage) -> Vec<Seq> {
+    page.chunks.iter().map(|chunk| chunk.seq).collect()
+}
+
+#[test]
+fn all_kinds_of_events_share_one_counter() {
+    let mut log = log();
+    text(&mut log, "a");
+    log.exited(DONE);
+    text(&mut log, "b");
+    log.closed();
+    let events: Vec<_> = std::iter::from_fn(|| log.take()).collect();
+    assert_eq!(
+        events,
+        [
+            out(1, "a"),
+            Event::Exited { seq: 2, exit: DONE },
+            out(3, "b"),
+            Event::Closed { seq: 4 },
+        ]
+    );
+    assert!(log.is_finished());
+}
+
+#[test]
+fn exit_and_close_are_recorded_once() {
+    let mut log = log();
+    log.exited(DONE);
+    log.exited(Exit { code: 1, ..DONE });
+    log.closed();
+    log.closed();
+    assert_eq!((log.last_seq(), log.exit()), (2, Some(DONE)));
+}
+
+#[test]
+fn a_page_holds_whole_chunks_and_at_least_one() {
+    let mut log = log();
+    for piece in ["line1\n", "line2\n", "line3\n"] {
+        text(&mut log, piece);
+    }
+    for (max, expected, next) in [
+        (Some(0), vec![1], 2),
+        (Some(11), vec![1], 2),
+        (Some(12), vec![1, 2], 3),
+        (Some(18), vec![1, 2, 3], 4),
+        (None, vec![1, 2, 3], 4),
+    ] {
+        let page = log.read(0, max);
+        assert_eq!((seqs(&page), page.next_seq), (expected, next), "{max:?}");
+    }
+}
+
+#[test]
+fn next_seq_skips_the_exit_only_when_nothing_was_cut() {
+    let mut log = log();
+    text(&mut log, "a");
+    log.exited(DONE);
+    log.closed();
+    let page = |next_seq, chunks: &[Seq], log: &mut OutputLog, after, max| {
+        let got = log.read(after, max);
+        assert_eq!((got.next_seq, seqs(&got).as_slice()), (next_seq, chunks));
+        assert_eq!((got.exit, got.closed), (Some(DONE), true));
+    };
+    page(2, &[1], &mut log, 0, Some(1));
+    page(4, &[], &mut log, 1, Some(1));
+    page(4, &[1], &mut log, 0, None);
+    page(4, &[], &mut log, u64::MAX, None);
+}
+
+#[test]
+fn a_poll_wakes_on_output_exit_and_close_but_not_twice_on_the_exit() {
+    let mut log = log();
+    assert!(!log.has_news(0));
+    text(&mut log, "a");
+    assert_eq!((log.has_news(0), log.has_news(1)), (true, false));
+    log.exited(DONE);
+    assert_eq!((log.has_news(1), log.has_news(2)), (true, false));
+    log.closed();
+    assert_eq!((log.has_news(2), log.has_news(1000)), (true, true));
+}
+
+#[test]
+fn delivered_output_is_kept_up_to_the_limit_and_dropped_oldest_first() {
+    let mut log = log();
+    for _ in 0..15 {
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    // Exactly the limit fits; one more chunk pushed the oldest out each time.
+    assert_eq!((log.first_retained(), log.retained_bytes()), (Some(6), 100));
+    assert_eq!(seqs(&log.read(0, None)), (6..=15).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_number_of_chunks_is_bounded_too() {
+    let mut log = log();
+    for _ in 0..40 {
+        text(&mut log, "x");
+        log.take();
+    }
+    assert_eq!(seqs(&log.read(0, None)), (29..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_attached_client_that_does_not_read_pauses_the_process() {
+    let mut log = log();
+    for _ in 0..3 {
+        assert!(log.can_accept(10));
+        text(&mut log, "0123456789");
+    }
+    assert!(!log.can_accept(1));
+    log.take();
+    assert!(log.can_accept(10));
+}
+
+#[test]
+fn a_single_read_larger_than_the_limit_still_gets_in() {
+    assert!(log().can_accept(1000));
+}
+
+#[test]
+fn a_detached_log_fills_up_and_then_pauses_without_losing_anything() {
+    let mut log = log();
+    for _ in 0..2 {
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    log.detach();
+    let mut pushed = 2;
+    while log.can_accept(10) {
+        pushed = text(&mut log, "0123456789");
+    }
+    assert_eq!(pushed, 10);
+    assert_eq!(log.take(), None);
+    assert_eq!(seqs(&log.read(0, None)), (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_detached_process_always_has_room_left() {
+    let mut log = log();
+    for _ in 0..50 {
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    assert_eq!(log.retained_bytes(), 100);
+    log.detach();
+    let mut room = 0;
+    while log.can_accept(10) {
+        text(&mut log, "0123456789");
+        room += 10;
+    }
+    // What may have been in flight is still there, and as much again as the limit leaves.
+    assert_eq!((room, log.first_retained()), (60, Some(47)));
+}
+
+#[test]
+fn a_resume_replays_nothing_and_pins_what_was_missed() {
+    let mut log = log();
+    text(&mut log, "early");
+    log.take();
+    log.detach();
+    text(&mut log, "missed");
+    log.attach();
+    assert_eq!(log.take(), None);
+    text(&mut log, "live");
+    assert_eq!(log.take(), Some(out(3, "live")));
+    for _ in 0..8 {
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    // Over the limit with the next chunk, but nothing of the first two may go.
+    assert_eq!(log.first_retained(), Some(1));
+    assert!(!log.can_accept(10));
+    // The client proves that it has the first one, then everything.
+    log.read(1, Some(1));
+    assert!(!log.can_accept(10));
+    log.read(2, Some(1));
+    assert!(log.can_accept(10));
+}
+
+#[test]
+fn a_page_that_reaches_the_end_of_the_pins_releases_them() {
+    let mut log = log();
+    log.detach();
+    text(&mut log, "missed");
+    log.exited(DONE);
+    log.attach();
+    assert!(!log.can_accept(100));
+    log.read(0, Some(100));
+    assert!(!log.can_accept(100), "the exit was not covered yet");
+    log.read(1, Some(100));
+    assert!(log.can_accept(30));
+}
+
+#[test]
+fn pins_nobody_asked_for_can_be_given_up() {
+    let mut log = log();
+    log.detach();
+    for _ in 0..10 {
+        text(&mut log, "0123456789");
+    }
+    log.attach();
+    assert!(!log.can_accept(10));
+    log.release_pins();
+    assert!(log.can_accept(10));
+    text(&mut log, "0123456789");
+    assert_eq!(log.first_retained(), Some(2));
+}
+
+#[test]
+fn a_second_break_keeps_the_pins_of_the_first() {
+    let mut log = log();
+    log.detach();
+    text(&mut log, "missed once");
+    log.attach();
+    log.detach();
+    text(&mut log, "missed twice");
+    log.attach();
+    assert_eq!(seqs(&log.read(0, None)), [1, 2]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push(usize),
+    Take(usize),
+    Detach,
+    Attach,
+    Read(Seq, Option<u64>),
+    ReleasePins,
+    Exit,
+    Close,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0usize..25).prop_map(Step::Push),
+        5 => (1usize..6).prop_map(Step::Take),
+        1 => Just(Step::Detach),
+        1 => Just(Step::Attach),
+        3 => (0u64..80, prop::option::of(0u64..90)).prop_map(|(after, max)| Step::Read(after, max)),
+        1 => Just(Step::ReleasePins),
+        1 => Just(Step::Exit),
+        1 => Just(Step::Close),
+    ];
+    prop::collection::vec(step, 0..160)
+}
+
+/// Remembers everything, and says in plain words what must still be there.
+#[derive(Default)]
+struct Model {
+    chunks: Vec<(Seq, usize)>,
+    last: Seq,
+    exited: Option<Seq>,
+    closed: Option<Seq>,
+    taken: Seq,
+    detached: bool,
+    /// Set at a break: output behind this position may not have arrived.
+    doubtful_after: Option<Seq>,
+    /// Set at a resume: the doubt ends here.
+    doubtful_until: Seq,
+}
+
+impl Model {
+    fn must_be_there(&self, seq: Seq) -> bool {
+        let in_doubt = self
+            .doubtful_after
+            .is_some_and(|after| seq > after && (self.detached || seq <= self.doubtful_until));
+        in_doubt || (!self.detached && seq > self.taken) || self.in_the_tail(seq)
+    }
+
+    /// The promise that holds whatever was delivered: the newest output, up to the limits.
+    fn in_the_tail(&self, seq: Seq) -> bool {
+        let (mut bytes, mut count) = (0, 0);
+        for (at, len) in self.chunks.iter().rev() {
+            bytes += len;
+            count += 1;
+            if bytes > SMALL.retained_bytes || count > SMALL.retained_chunks {
+                return false;
+            }
+            if *at == seq {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn detach(&mut self) {
+        if self.detached {
+            return;
+        }
+        self.detached = true;
+        let (mut bytes, mut count) = (0, 0);
+        let mut after = 0;
+        for (seq, len) in self.chunks.iter().rev().filter(|(seq, _)| *seq <= self.taken) {
+            bytes += len;
+            count += 1;
+            if bytes > SMALL.in_flight_bytes || count > SMALL.retained_chunks / 2 {
+                after = *seq;
+                break;
+            }
+        }
+        self.doubtful_after = Some(self.doubtful_after.map_or(after, |old| old.min(after)));
+    }
+
+    fn arrived(&mut self, seq: Seq) {
+        if self.detached {
+            return;
+        }
+        if let Some(after) = self.doubtful_after {
+            let after = after.max(seq);
+            self.doubtful_after = (after < self.doubtful_until).then_some(after);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_log_behaves_like_one_that_remembers_everything(steps in steps()) {
+        let (mut log, mut model) = (OutputLog::new(SMALL), Model::default());
+        for step in steps {
+            match step {
+                Step::Push(len) if model.closed.is_none() && log.can_accept(len) => {
+                    model.last += 1;
+                    model.chunks.push((model.last, len));
+                    let seq = log.push(OutputStream::Stderr, Bytes::from(vec![model.last as u8; len]));
+                    prop_assert_eq!(seq, model.last);
+                }
+                Step::Push(_) => {}
+                Step::Take(count) => for _ in 0..count {
+                    let got = log.take().map(|event| event.seq());
+                    let expected = (!model.detached && model.taken < model.last).then_some(model.taken + 1);
+                    prop_assert_eq!(got, expected);
+                    model.taken = expected.unwrap_or(model.taken);
+                },
+                Step::Detach => { log.detach(); model.detach(); }
+                Step::Attach => {
+                    log.attach();
+                    if model.detached {
+                        model.detached = false;
+                        model.doubtful_until = model.last;
+                    }
+                    model.taken = model.last;
+                    model.arrived(0);
+                }
+                Step::Read(after, max) => {
+                    let page = log.read(after, max);
+                    let mut bytes = 0;
+                    let mut previous = after;
+                    for chunk in &page.chunks {
+                        bytes += chunk.bytes.len() as u64;
+                        let known = model.chunks.iter().find(|(seq, _)| *seq == chunk.seq);
+                        prop_assert_eq!(known, Some(&(chunk.seq, chunk.bytes.len())));
+                        prop_assert!(chunk.seq > previous);
+                        prop_assert!(model.chunks.iter().all(|(seq, _)| *seq <= previous || *seq >= chunk.seq)
+                            || previous == after, "a hole inside a page");
+                        previous = chunk.seq;
+                    }
+                    prop_assert!(page.chunks.len() <= 1 || bytes <= max.unwrap_or(u64::MAX));
+                    let whole = model.last + 1;
+                    let next = match (max, page.chunks.last()) {
+                        (Some(_), Some(last)) => last.seq + 1,
+                        _ => whole,
+                    };
+                    prop_assert_eq!(page.next_seq, next);
+                    prop_assert_eq!((page.exit.is_some(), page.closed), (model.exited.is_some(), model.closed.is_some()));
+                    model.arrived(if next > model.doubtful_until { model.doubtful_until } else { after });
+                }
+                Step::ReleasePins => { log.release_pins(); model.arrived(model.doubtful_until); }
+                Step::Exit => if model.exited.is_none() {
+                    model.last += 1;
+                    model.exited = Some(model.last);
+                    log.exited(DONE);
+                },
+                Step::Close => if model.exited.is_some() && model.closed.is_none() {
+                    model.last += 1;
+                    model.closed = Some(model.last);
+                    log.closed();
+                },
+            }
+            // What is retained is a suffix of the output, and nothing that matters is missing.
+            let first = log.first_retained().unwrap_or(Seq::MAX);
+            for (seq, _) in &model.chunks {
+                prop_assert!(*seq >= first || !model.must_be_there(*seq), "{} is gone", seq);
+            }
+            prop_assert!(log.retained_bytes() <= SMALL.retained_bytes + 25 + SMALL.backlog_bytes);
+            prop_assert_eq!(log.last_seq(), model.last);
+            prop_assert_eq!(log.has_untaken(), !model.detached && model.taken < model.last);
+        }
+    }
+}

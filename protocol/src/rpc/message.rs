@@ -1,0 +1,218 @@
+//! Messages: what arrived, told apart, with its params still unread.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::scan::{Limits, Malformed, members};
+use super::{ErrorCode, RequestId, RpcError};
+
+/// A message as it arrived, borrowing from its text.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Wants exactly one reply.
+    Request(Request<'a>),
+    /// Wants none.
+    Notification {
+        /// What happened.
+        method: Cow<'a, str>,
+        /// Its details.
+        params: Params<'a>,
+    },
+    /// The reply to a request of ours, or its refusal.
+    Reply {
+        /// The id our request carried.
+        id: RequestId,
+        /// The result as JSON text, or the error.
+        outcome: Result<&'a str, RpcError>,
+    },
+}
+
+/// A request that wants its one reply.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// To be echoed in the reply.
+    pub id: RequestId,
+    /// What is wanted.
+    pub method: Cow<'a, str>,
+    /// Its details.
+    pub params: Params<'a>,
+    /// Where the request comes from, if its sender traces.
+    pub trace: Option<Trace>,
+}
+
+/// W3C trace context of a request. Invalid contents are ignored, as the peer does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The `traceparent` header's value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The `tracestate` header's value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
+}
+
+/// The params of a request or notification as JSON text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Params<'a>(Option<&'a str>);
+
+impl<'a> Params<'a> {
+    /// Parses them into their type. Absent params count as `null`.
+    pub fn parse<T: Deserialize<'a>>(self) -> Result<T, RpcError> {
+        serde_json::from_str(self.0.unwrap_or("null")).map_err(|error| {
+            RpcError::new(ErrorCode::InvalidParams, format!("invalid params: {error}"))
+        })
+    }
+
+    /// Checks that a method without parameters was given none: absent, `null` or `{}`.
+    pub fn none(self) -> Result<(), RpcError> {
+        let text = self.0.unwrap_or("null").trim();
+        let is_empty_object = text
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+            .is_some_and(|inside| inside.trim().is_empty());
+        if text == "null" || is_empty_object {
+            return Ok(());
+        }
+        Err(RpcError::new(
+            ErrorCode::InvalidParams,
+            "invalid params: this method takes none",
+        ))
+    }
+
+    /// The JSON text, if there is any.
+    pub fn text(self) -> Option<&'a str> {
+        self.0
+    }
+}
+
+/// Reads one message. The text of params and results stays unparsed, but is known to be JSON
+/// within `limits`.
+pub fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Message<'a>, Malformed> {
+    let members = members(text, limits)?;
+    let id = match members.id {
+        Some(text) => Some(RequestId::from_json(text).ok_or(Malformed::NotAnEnvelope(
+            "id must be a string or a 64-bit integer",
+        ))?),
+        None => None,
+    };
+    if let Some(method) = members.method {
+        let method = string(method).ok_or(Malformed::NotAnEnvelope("method must be a string"))?;
+        let params = Params(members.params);
+        let trace = members.trace.map(trace).transpose()?.flatten();
+        return Ok(match id {
+            Some(id) => Message::Request(Request {
+                id,
+                method,
+                params,
+                trace,
+            }),
+            None => Message::Notification { method, params },
+        });
+    }
+    let id = id.ok_or(Malformed::NotAnEnvelope("neither method nor id"))?;
+    let outcome = match (members.result, members.error) {
+        (Some(result), _) => Ok(result),
+        (None, Some(error)) => Err(serde_json::from_str(error).map_err(|_| {
+            Malformed::NotAnEnvelope("error must be an object with code and message")
+        })?),
+        (None, None) => {
+            return Err(Malformed::NotAnEnvelope("neither method, result nor error"));
+        }
+    };
+    Ok(Message::Reply { id, outcome })
+}
+
+fn string(json: &str) -> Option<Cow<'_, str>> {
+    let inside = json.strip_prefix('"')?.strip_suffix('"')?;
+    if inside.contains('\\') {
+        serde_json::from_str(json).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inside))
+    }
+}
+
+fn trace(json: &str) -> Result<Option<Trace>, Malformed> {
+    if json == "null" {
+        return Ok(None);
+    }
+    if !json.starts_with('{') {
+        return Err(Malformed::NotAnEnvelope("trace must be an object"));
+    }
+    Ok(serde_json::from_str(json).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Message<'_>, Malformed> {
+        parse(text, &Limits::default())
+    }
+
+    #[test]
+    fn a_request_is_told_from_a_notification_by_its_id() {
+        let Ok(Message::Request(request)) =
+            read(r#"{"id":7,"method":"a/b","params":{"x":1},"jsonrpc":3,"result":1}"#)
+        else {
+            panic!("no request");
+        };
+        assert_eq!(request.id, RequestId::Number(7));
+        assert_eq!(request.method, "a/b");
+        assert_eq!(request.params, Params(Some(r#"{"x":1}"#)));
+        assert!(matches!(
+            read(r#"{"method":"n"}"#),
+            Ok(Message::Notification {
+                params: Params(None),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn ids_are_strings_or_integers_of_64_bits() {
+        for id in ["null", "1.0", "1e3", "true", "{}", "[]", "9223372036854775808"] {
+            let text = format!(r#"{{"id":{id},"method":"m"}}"#);
+            assert!(read(&text).is_err(), "{id}");
+        }
+        for id in ["0", "-9223372036854775808", r#""""#, r#""\u0061""#] {
+            let text = format!(r#"{{"id":{id},"method":"m"}}"#);
+            assert!(read(&text).is_ok(), "{id}");
+        }
+    }
+
+    #[test]
+    fn replies_carry_a_result_or_an_error() {
+        assert!(matches!(
+            read(r#"{"error":{"code":-32600,"message":"no"},"id":1}"#),
+            Ok(Message::Reply { outcome: Err(_), .. })
+        ));
+        assert!(matches!(
+            read(r#"{"id":"x","result":null}"#),
+            Ok(Message::Reply { outcome: Ok("null"), .. })
+        ));
+        assert!(read(r#"{"id":1}"#).is_err());
+        assert!(read(r#"{"result":1}"#).is_err());
+        assert!(read(r#"{}"#).is_err());
+    }
+
+    #[test]
+    fn a_trace_that_is_no_object_is_malformed_and_bad_contents_are_ignored() {
+        assert!(read(r#"{"id":1,"method":"m","trace":"x"}"#).is_err());
+        let Ok(Message::Request(request)) = read(r#"{"id":1,"method":"m","trace":{"traceparent":3}}"#)
+        else {
+            panic!("no request");
+        };
+        assert_eq!(request.trace, None);
+    }
+
+    #[test]
+    fn methods_without_params_take_absence_null_and_the_empty_object() {
+        for params in [None, Some("null"), Some("{}"), Some("{ }")] {
+            assert_eq!(Params(params).none(), Ok(()));
+        }
+        for params in [Some("[]"), Some(r#"{"a":1}"#), Some("1")] {
+            assert!(Params(params).none().is_err(), "{params:?}");
+        }
+    }
+}

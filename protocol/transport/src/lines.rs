@@ -1,0 +1,221 @@
+//! One message per line, as on standard input and output (`exec-protocol` section 1.3).
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{MESSAGE_BYTES_MAX, Text, Wire, WireError};
+
+/// How much is read at once. The buffer grows only for lines that are longer.
+const READ_BYTES: usize = 16 * 1024;
+/// With this much unwritten the sink is not ready, so that the sender waits.
+const UNWRITTEN_BYTES_MAX: usize = 128 * 1024;
+/// A buffer that grew beyond this for one long line is given back when it is empty.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Messages as lines over a reader and a writer.
+#[derive(Debug)]
+pub struct Lines<R, W> {
+    reader: R,
+    writer: W,
+    unread: BytesMut,
+    /// How far `unread` was searched for a line end already.
+    searched: usize,
+    ended: bool,
+    unwritten: BytesMut,
+}
+
+impl<R, W> Lines<R, W> {
+    /// Lines read from `reader` and written to `writer`.
+    pub fn new(reader: R, writer: W) -> Self {
+        Lines {
+            reader,
+            writer,
+            unread: BytesMut::new(),
+            searched: 0,
+            ended: false,
+            unwritten: BytesMut::new(),
+        }
+    }
+
+    /// The next line that is not blank, if it is complete.
+    fn take_line(&mut self) -> Option<Result<Text, WireError>> {
+        loop {
+            let rest = self.unread.get(self.searched..).unwrap_or_default();
+            let line = match rest.iter().position(|byte| *byte == b'\n') {
+                Some(at) => {
+                    let line = self.unread.split_to(self.searched + at);
+                    self.unread.advance(1);
+                    self.searched = 0;
+                    line
+                }
+                None if self.ended && !self.unread.is_empty() => {
+                    self.searched = 0;
+                    self.unread.split()
+                }
+                None => {
+                    self.searched = self.unread.len();
+                    if self.searched > MESSAGE_BYTES_MAX {
+                        return Some(Err(WireError::TooLong {
+                            limit: MESSAGE_BYTES_MAX,
+                        }));
+                    }
+                    return None;
+                }
+            };
+            if line.len() > MESSAGE_BYTES_MAX {
+                return Some(Err(WireError::TooLong {
+                    limit: MESSAGE_BYTES_MAX,
+                }));
+            }
+            let content = line.strip_suffix(b"\r").map_or(line.len(), <[u8]>::len);
+            let mut line = line.freeze();
+            line.truncate(content);
+            if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
+                return Some(Text::try_from(line).map_err(|_| WireError::LineNotText));
+            }
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: Unpin> Stream for Lines<R, W> {
+    type Item = Result<Text, WireError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(line) = this.take_line() {
+                // After an error the place of the next line is unknown.
+                this.ended |= line.is_err();
+                return Poll::Ready(Some(line));
+            }
+            if this.ended {
+                return Poll::Ready(None);
+            }
+            let mut space = [std::mem::MaybeUninit::uninit(); READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut this.reader).poll_read(cx, &mut buffer))?;
+            this.ended = buffer.filled().is_empty();
+            this.unread.extend_from_slice(buffer.filled());
+        }
+    }
+}
+
+impl<R: Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        while !self.unwritten.is_empty() {
+            let written = ready!(Pin::new(&mut self.writer).poll_write(cx, &self.unwritten))?;
+            if written == 0 {
+                return Poll::Ready(Err(WireError::Closed));
+            }
+            self.unwritten.advance(written);
+        }
+        if self.unwritten.capacity() > KEPT_BYTES_MAX {
+            self.unwritten = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<R: Unpin, W: AsyncWrite + Unpin> Sink<Text> for Lines<R, W> {
+    type Error = WireError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        let this = self.get_mut();
+        if this.unwritten.len() >= UNWRITTEN_BYTES_MAX {
+            ready!(this.poll_drain(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, text: Text) -> Result<(), WireError> {
+        let this = self.get_mut();
+        this.unwritten.reserve(text.len() + 1);
+        this.unwritten.extend_from_slice(text.as_bytes());
+        this.unwritten.extend_from_slice(b"\n");
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        ready!(Pin::new(&mut this.writer).poll_flush(cx))?;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        ready!(Pin::new(&mut this.writer).poll_shutdown(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<R, W> Wire for Lines<R, W>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin,
+{
+    /// Lines cannot say why they end.
+    fn set_farewell(&mut self, _reason: &'static str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{SinkExt, StreamExt};
+
+    async fn read_all(input: &[u8]) -> Vec<Result<String, String>> {
+        Lines::new(input, Vec::<u8>::new())
+            .map(|line| match line {
+                Ok(text) => Ok(text.to_string()),
+                Err(error) => Err(error.to_string()),
+            })
+            .collect()
+            .await
+    }
+
+    #[tokio::test]
+    async fn blank_lines_and_carriage_returns_vanish_and_the_last_line_needs_no_end() {
+        let lines = read_all(b"{1}\r\n\n  \t\r\n{2}\n{3}").await;
+        assert_eq!(
+            lines,
+            [Ok("{1}".into()), Ok("{2}".into()), Ok("{3}".into())]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_text_ends_the_connection() {
+        let lines = read_all(b"{1}\n\xff\n{2}\n").await;
+        assert_eq!(
+            lines[..2],
+            [Ok("{1}".into()), Err("line is not UTF-8 text".into())]
+        );
+    }
+
+    #[tokio::test]
+    async fn messages_of_megabytes_cross_in_both_directions() {
+        let (mut left, mut right) = crate::memory(4096);
+        let long = "x".repeat(3_000_000);
+        let sent = Text::from(long.clone());
+        let (_, received) = tokio::join!(
+            async {
+                left.send(sent).await.unwrap();
+                left.send(Text::from("after")).await.unwrap();
+            },
+            async {
+                (
+                    right.next().await.unwrap().unwrap(),
+                    right.next().await.unwrap().unwrap(),
+                )
+            }
+        );
+        assert_eq!(received.0.as_str(), long);
+        assert_eq!(received.1.as_str(), "after");
+        drop(left);
+        assert!(right.next().await.is_none());
+    }
+}

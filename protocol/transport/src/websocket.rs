@@ -1,0 +1,258 @@
+//! Messages as websocket text, accepted or dialled.
+//!
+//! Nothing is batched behind the sender's back: `TCP_NODELAY` is on for every socket dialled
+//! here, and who accepts a socket sets it there. Batching is the sender's: feed what there is,
+//! then flush once.
+
+mod dial;
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, error::CapacityError};
+
+use crate::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, Text, Wire, WireError};
+
+pub use dial::{Dial, Socket, dial};
+
+/// How often an idle connection is asked for a sign of life.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A peer that left this many pings unanswered is gone: a laptop that changed networks must not
+/// block its own resume for as long as TCP is patient.
+const UNANSWERED_MAX: u32 = 2;
+
+/// How one end of a websocket is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Largest inbound message put together, in bytes.
+    pub message_bytes_max: usize,
+    /// Largest inbound frame, in bytes.
+    pub frame_bytes_max: usize,
+    /// How much is read from the socket at once, in bytes; held by every connection.
+    pub read_buffer_bytes: usize,
+    /// How much may be written before the socket is tried, in bytes; grows on demand.
+    pub write_buffer_bytes: usize,
+    /// How often to ping; `None` never does and never gives a silent peer up.
+    pub ping_interval: Option<Duration>,
+}
+
+impl Options {
+    /// For the side that serves: bounded input, small idle connections.
+    pub fn server() -> Self {
+        Options {
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            read_buffer_bytes: 4 * 1024,
+            write_buffer_bytes: 64 * 1024,
+            ping_interval: Some(PING_INTERVAL),
+        }
+    }
+
+    /// For the side that calls. Executors answer a whole file in one frame, so much larger
+    /// messages must be taken; 1 GiB is a 512 MiB file in base64 with room to spare.
+    pub fn client() -> Self {
+        Options {
+            message_bytes_max: 1024 * 1024 * 1024,
+            frame_bytes_max: 1024 * 1024 * 1024,
+            read_buffer_bytes: 64 * 1024,
+            write_buffer_bytes: 64 * 1024,
+            ping_interval: Some(PING_INTERVAL),
+        }
+    }
+
+    fn config(&self) -> WebSocketConfig {
+        WebSocketConfig::default()
+            .max_message_size(Some(self.message_bytes_max))
+            .max_frame_size(Some(self.frame_bytes_max))
+            .read_buffer_size(self.read_buffer_bytes)
+            .write_buffer_size(self.write_buffer_bytes)
+    }
+}
+
+/// One end of a websocket.
+#[derive(Debug)]
+pub struct WebSocket<S> {
+    inner: WebSocketStream<S>,
+    pings: Option<Interval>,
+    unanswered: u32,
+    farewell: Option<&'static str>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// The serving end of a connection whose HTTP upgrade was answered already. `read` is what
+    /// arrived behind the upgrade request.
+    pub async fn accepted(stream: S, read: Vec<u8>, options: &Options) -> Self {
+        let config = Some(options.config());
+        let inner = WebSocketStream::from_partially_read(stream, read, Role::Server, config).await;
+        WebSocket::over(inner, options)
+    }
+
+    fn over(inner: WebSocketStream<S>, options: &Options) -> Self {
+        let pings = options.ping_interval.map(|every| {
+            let mut pings = interval_at(tokio::time::Instant::now() + every, every);
+            pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            pings
+        });
+        WebSocket {
+            inner,
+            pings,
+            unanswered: 0,
+            farewell: None,
+        }
+    }
+
+    /// The byte stream below.
+    pub fn get_ref(&self) -> &S {
+        self.inner.get_ref()
+    }
+
+    fn poll_pings(&mut self, cx: &mut Context<'_>) -> Result<(), WireError> {
+        let Some(pings) = &mut self.pings else {
+            return Ok(());
+        };
+        while pings.poll_tick(cx).is_ready() {
+            if self.unanswered >= UNANSWERED_MAX {
+                return Err(WireError::Unresponsive {
+                    pings: self.unanswered,
+                });
+            }
+            self.unanswered += 1;
+            let ping = Message::Ping(bytes::Bytes::new());
+            Pin::new(&mut self.inner).start_send(ping).map_err(broken)?;
+            // A socket that takes nothing now is flushed by whoever writes next.
+            if let Poll::Ready(flushed) = Pin::new(&mut self.inner).poll_flush(cx) {
+                flushed.map_err(broken)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
+    type Item = Result<Text, WireError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Err(error) = this.poll_pings(cx) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        loop {
+            let message = match ready!(Pin::new(&mut this.inner).poll_next(cx)) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Poll::Ready(ended(error).map(Err)),
+                None => return Poll::Ready(None),
+            };
+            // Anything at all is a sign of life.
+            this.unanswered = 0;
+            match message {
+                Message::Text(text) => return Poll::Ready(Some(Ok(text))),
+                Message::Binary(bytes) => {
+                    let text = Text::try_from(bytes).map_err(|_| WireError::NotText);
+                    return Poll::Ready(Some(text));
+                }
+                Message::Close(_) => {
+                    // Our answer is queued; a peer that does not take it now misses nothing.
+                    let _ = Pin::new(&mut this.inner).poll_flush(cx);
+                    return Poll::Ready(None);
+                }
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Text> for WebSocket<S> {
+    type Error = WireError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        Pin::new(&mut self.get_mut().inner)
+            .poll_ready(cx)
+            .map_err(broken)
+    }
+
+    fn start_send(self: Pin<&mut Self>, text: Text) -> Result<(), WireError> {
+        let inner = &mut self.get_mut().inner;
+        if text.len() <= FRAME_BYTES_MAX {
+            return Pin::new(inner)
+                .start_send(Message::Text(text))
+                .map_err(broken);
+        }
+        let mut rest = bytes::Bytes::from(text);
+        let mut kind = Data::Text;
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(FRAME_BYTES_MAX));
+            let frame = Frame::message(part, OpCode::Data(kind), rest.is_empty());
+            Pin::new(&mut *inner)
+                .start_send(Message::Frame(frame))
+                .map_err(broken)?;
+            kind = Data::Continue;
+        }
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        Pin::new(&mut self.get_mut().inner)
+            .poll_flush(cx)
+            .map_err(broken)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        let this = self.get_mut();
+        if let Some(reason) = this.farewell.take() {
+            let frame = CloseFrame {
+                code: CloseCode::Policy,
+                reason: reason.into(),
+            };
+            let close = Message::Close(Some(frame));
+            Pin::new(&mut this.inner)
+                .start_send(close)
+                .map_err(broken)?;
+        }
+        match ready!(Pin::new(&mut this.inner).poll_close(cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(ended(error).map_or(Ok(()), Err)),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for WebSocket<S> {
+    fn set_farewell(&mut self, reason: &'static str) {
+        self.farewell = Some(reason);
+    }
+}
+
+/// A broken connection, unless it merely ended.
+fn ended(error: tungstenite::Error) -> Option<WireError> {
+    use tungstenite::error::ProtocolError;
+    match error {
+        tungstenite::Error::ConnectionClosed
+        | tungstenite::Error::AlreadyClosed
+        // The peer we are compatible with never says goodbye.
+        | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        error => Some(broken(error)),
+    }
+}
+
+fn broken(error: tungstenite::Error) -> WireError {
+    match error {
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            WireError::Closed
+        }
+        tungstenite::Error::Io(error) => WireError::Io(error),
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            WireError::TooLong { limit: max_size }
+        }
+        error => WireError::WebSocket(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
