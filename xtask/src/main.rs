@@ -1,1 +1,81 @@
-fn main() {}
+//! Tasks of this repository that need more than one cargo call.
+//!
+//! `cargo demo` builds both programs and runs the demo; `cargo xtask size` prints the size of
+//! the executor next to its budget.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+/// What the stripped executor may weigh, in bytes.
+const EXECUTOR_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some("demo") => demo(&arguments.collect::<Vec<_>>()),
+        Some("size") => size(),
+        Some("build") => build().map(|_| ExitCode::SUCCESS),
+        _ => bail!(
+            "no such task; there are:\n  \
+             cargo demo         build both programs and run the demo\n  \
+             cargo xtask build  build both programs for release\n  \
+             cargo xtask size   print the executor's size next to its budget"
+        ),
+    }
+}
+
+/// Builds both programs for release and returns the folder they are in.
+fn build() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the xtask crate has no parent folder")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root)
+        .args([
+            "build",
+            "--release",
+            "--bin",
+            "farstep",
+            "--bin",
+            "farstep-executor",
+        ])
+        .status()
+        .context("cargo could not be started")?;
+    if !status.success() {
+        bail!("cargo build failed");
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(target.join("release"))
+}
+
+fn demo(arguments: &[String]) -> Result<ExitCode> {
+    let program = build()?.join("farstep");
+    let status = Command::new(&program)
+        .arg("demo")
+        .args(arguments)
+        .status()
+        .with_context(|| format!("{} could not be started", program.display()))?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what the task is for")]
+fn size() -> Result<ExitCode> {
+    let program = build()?.join("farstep-executor");
+    let bytes = std::fs::metadata(&program)
+        .with_context(|| format!("{} is not there", program.display()))?
+        .len();
+    println!("farstep-executor: {bytes} bytes, budget {EXECUTOR_BYTES_MAX}");
+    Ok(if bytes <= EXECUTOR_BYTES_MAX {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
