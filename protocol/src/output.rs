@@ -414,7 +414,10 @@ impl OutputLog {
     /// left for what comes while nobody listens, so a detached process does not stop at once.
     fn evictable_after_detach(&self) -> Seq {
         let now = self.evictable();
-        let may_keep = self.limits.in_flight_bytes.min(self.limits.retained_bytes / 2);
+        let may_keep = self
+            .limits
+            .in_flight_bytes
+            .min(self.limits.retained_bytes / 2);
         let (mut bytes, mut count) = (0, 0);
         for chunk in self.chunks.iter().take(self.evictable_chunks).rev() {
             bytes += chunk.bytes.len();
