@@ -1,0 +1,209 @@
+//! From a folder to a [`Config`]: the file if there is one, else what a variable says, else `local`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::Excerpt;
+use super::model::DEFAULT_TIMEOUT;
+use super::{
+    Config, DefaultEnvironment, Diagnostic, Entry, EntryExtension, EnvironmentId, Kind, Severity,
+    Transport, parse,
+};
+
+/// The name of the file inside the configuration folder.
+pub const FILE_NAME: &str = "environments.toml";
+
+/// Names one executor for those who have no file.
+const URL_VARIABLE: &str = "CODEX_EXEC_SERVER_URL";
+/// The id of that executor.
+const URL_VARIABLE_ID: &str = "remote";
+
+/// Largest file read, in bytes: a thousand times what anybody wrote, and still little memory.
+/// A larger one is refused.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Reads `environments.toml` of `config_dir`. A missing file means [`Config::local_only`].
+pub fn load(config_dir: &Path) -> Result<Config, LoadError> {
+    Ok(load_file(config_dir)?.unwrap_or_else(Config::local_only))
+}
+
+/// Like [`load`], with `CODEX_EXEC_SERVER_URL` in place of a missing file. Beside a file that
+/// variable counts for nothing, and a warning says so.
+pub fn discover(
+    config_dir: &Path,
+    variables: impl Fn(&str) -> Option<String>,
+) -> Result<Config, LoadError> {
+    let Some(mut config) = load_file(config_dir)? else {
+        return Ok(from_variables(variables));
+    };
+    if variables(URL_VARIABLE).is_some_and(|value| !value.trim().is_empty()) {
+        config.warnings.push(variable_ignored());
+    }
+    Ok(config)
+}
+
+/// The environments of an orchestrator without a file.
+///
+/// The URL is taken as it is: a wrong one shows itself when it is dialed.
+pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Config {
+    let value = variables(URL_VARIABLE).unwrap_or_default();
+    let url = value.trim();
+    if url.is_empty() {
+        return Config::local_only();
+    }
+    if url.eq_ignore_ascii_case("none") {
+        return Config::nothing();
+    }
+    let Ok(id) = EnvironmentId::new(URL_VARIABLE_ID) else {
+        return Config::nothing();
+    };
+    let entry = Entry {
+        id: id.clone(),
+        transport: Transport::WebSocket {
+            url: url.to_owned(),
+            bearer: None,
+            connect_timeout: DEFAULT_TIMEOUT,
+        },
+        initialize_timeout: DEFAULT_TIMEOUT,
+        skills_required: Vec::new(),
+        farstep: EntryExtension::default(),
+    };
+    Config {
+        default: DefaultEnvironment::Environment(id),
+        include_local: false,
+        entries: vec![entry],
+        ..Config::local_only()
+    }
+}
+
+fn load_file(config_dir: &Path) -> Result<Option<Config>, LoadError> {
+    let path = config_dir.join(FILE_NAME);
+    let bytes = match read(&path) {
+        Ok(bytes) => bytes,
+        // A link that leads nowhere is a mistake, and not the same as no file.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+            return Ok(None);
+        }
+        Err(_) if path.is_dir() => return Err(LoadError::Directory { path }),
+        Err(source) => return Err(LoadError::Unreadable { path, source }),
+    };
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(LoadError::TooLarge { path });
+    }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(cause) => {
+            let offset = cause.utf8_error().valid_up_to();
+            let before = &cause.as_bytes()[..offset];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            return Err(LoadError::NotUtf8 { path, line });
+        }
+    };
+    parse(&text, config_dir)
+        .map(Some)
+        .map_err(|diagnostics| LoadError::Invalid { path, diagnostics })
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells "too large" from "just fits".
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn variable_ignored() -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        kind: Kind::LegacyVariableIgnored,
+        key: None,
+        environment: None,
+        line: 1,
+        column: 1,
+        message: format!("{URL_VARIABLE} is set, but this file counts"),
+        help: Some("add the executor to this file, or unset the variable".to_owned()),
+        span: 0..0,
+        excerpt: Excerpt::default(),
+    }
+}
+
+/// Why there is no configuration. Its text names the file, the cause and the remedy, and never a
+/// secret.
+#[derive(Debug)]
+pub enum LoadError {
+    Unreadable {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Directory {
+        path: PathBuf,
+    },
+    TooLarge {
+        path: PathBuf,
+    },
+    NotUtf8 {
+        path: PathBuf,
+        line: usize,
+    },
+    Invalid {
+        path: PathBuf,
+        /// Every error, by position; never empty.
+        diagnostics: Vec<Diagnostic>,
+    },
+}
+
+impl LoadError {
+    pub fn path(&self) -> &Path {
+        match self {
+            LoadError::Unreadable { path, .. }
+            | LoadError::Directory { path }
+            | LoadError::TooLarge { path }
+            | LoadError::NotUtf8 { path, .. }
+            | LoadError::Invalid { path, .. } => path,
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path().display();
+        match self {
+            LoadError::Unreadable { source, .. } => write!(
+                f,
+                "cannot read {path}: {source}; make it readable or move it away"
+            ),
+            LoadError::Directory { .. } => write!(
+                f,
+                "cannot read {path}: it is a folder; move it away or put a file in its place"
+            ),
+            LoadError::TooLarge { .. } => write!(
+                f,
+                "cannot read {path}: it is larger than {MAX_FILE_BYTES} bytes; make it smaller"
+            ),
+            LoadError::NotUtf8 { line, .. } => write!(
+                f,
+                "cannot read {path}: line {line} is not UTF-8; save the file as UTF-8"
+            ),
+            LoadError::Invalid { diagnostics, .. } => {
+                let name = path.to_string();
+                let told: Vec<String> = diagnostics
+                    .iter()
+                    .map(|diagnostic| diagnostic.render(&name))
+                    .collect();
+                f.write_str(&told.join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            LoadError::Unreadable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

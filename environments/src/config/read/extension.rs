@@ -1,0 +1,324 @@
+//! The `farstep` tables: one function per table, each a list of its keys.
+
+use std::path::Path;
+
+use http::{HeaderName, HeaderValue};
+
+use super::super::{
+    Auth, EntryExtension, EnvironmentVariables, Health, Kind, Restart, SecretSource, Tls,
+    TopExtension,
+};
+use super::TOKEN_KEY;
+use super::endpoint::Endpoint;
+use super::entry::{env_key, insecure};
+use super::node::{Item, Table, quoted};
+use super::sink::{Finding, Sink};
+
+/// The one version of this schema.
+const CONFIG_VERSION: u32 = 1;
+/// Longest key or value of a label.
+const LABEL_MAX: usize = 63;
+
+/// `[farstep]`
+pub(super) fn top(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<TopExtension> {
+    let table = item.table(sink)?;
+    let names = [
+        "on_primary_failure",
+        "hot_reload",
+        "new_thread",
+        "config_version",
+    ];
+    table.only(sink, &names, |_| None);
+    let version = |item: Item<'_, '_>, sink: &mut Sink<'_>| {
+        let version = item.count(sink)?;
+        if version != CONFIG_VERSION {
+            let message = format!("version {version} of this file is not known");
+            sink.report(
+                item.bad(Kind::ValueInvalid, message)
+                    .help(format!("this program reads version {CONFIG_VERSION}")),
+            );
+        }
+        Some(version)
+    };
+    Some(TopExtension {
+        on_primary_failure: table
+            .get("on_primary_failure")
+            .and_then(|item| item.word(sink)),
+        hot_reload: table.get("hot_reload").and_then(|item| item.boolean(sink)),
+        new_thread: table.get("new_thread").and_then(|item| item.word(sink)),
+        config_version: table
+            .get("config_version")
+            .and_then(|item| version(item, sink)),
+    })
+}
+
+/// `[environments.farstep]`, beside the keys of `entry`. `endpoint` is what its URL says, if it is
+/// a good one.
+pub(super) fn entry(
+    item: &Item<'_, '_>,
+    entry: &Table<'_, '_>,
+    endpoint: Option<&Endpoint>,
+    config_dir: &Path,
+    sink: &mut Sink<'_>,
+) -> Option<EntryExtension> {
+    let table = item.table(sink)?;
+    let names = [
+        "os",
+        "arch",
+        "permission_profile",
+        "labels",
+        "connect",
+        "required",
+        "auth",
+        "tls",
+        "headers",
+        "env",
+        "health",
+        "restart",
+    ];
+    table.only(sink, &names, |_| None);
+    let scene = Scene {
+        entry,
+        endpoint,
+        config_dir,
+    };
+    Some(EntryExtension {
+        os: table.get("os").and_then(|item| item.word(sink)),
+        arch: table.get("arch").and_then(|item| owned(&item, sink)),
+        permission_profile: table
+            .get("permission_profile")
+            .and_then(|item| owned(&item, sink)),
+        labels: table.get("labels").and_then(|item| labels(&item, sink)),
+        connect: table.get("connect").and_then(|item| item.word(sink)),
+        required: table.get("required").and_then(|item| item.boolean(sink)),
+        auth: table.get("auth").and_then(|item| scene.auth(&item, sink)),
+        tls: table.get("tls").and_then(|item| scene.tls(&item, sink)),
+        headers: table
+            .get("headers")
+            .and_then(|item| scene.headers(&item, sink)),
+        env: table.get("env").and_then(|item| env(&item, sink)),
+        health: table.get("health").and_then(|item| health(&item, sink)),
+        restart: table.get("restart").and_then(|item| restart(&item, sink)),
+    })
+}
+
+/// What the rules about credentials look at.
+struct Scene<'s, 'a, 'i> {
+    entry: &'s Table<'a, 'i>,
+    endpoint: Option<&'s Endpoint>,
+    config_dir: &'s Path,
+}
+
+impl Scene<'_, '_, '_> {
+    fn auth(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Auth> {
+        let table = item.table(sink)?;
+        table.only(sink, &["bearer"], |_| None);
+        let Some(bearer) = table.get("bearer") else {
+            return Some(Auth::default());
+        };
+        if self.entry.get(TOKEN_KEY).is_some() {
+            let message = format!(
+                "{} is the second token, beside {TOKEN_KEY}",
+                sink.subject(&bearer.path)
+            );
+            sink.report(
+                bearer
+                    .misplaced(Kind::SecretSourceConflict, message)
+                    .help(format!(
+                        "remove {TOKEN_KEY}: a token does not belong into this file"
+                    )),
+            );
+        } else {
+            self.travels(&bearer, sink);
+        }
+        Some(Auth {
+            bearer: self.source(&bearer, sink),
+        })
+    }
+
+    /// Exactly one of `env`, `file` and `command`.
+    fn source(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<SecretSource> {
+        let table = item.table(sink)?;
+        let names = ["env", "file", "command"];
+        table.only(sink, &names, |_| None);
+        let sources: Vec<_> = table
+            .items()
+            .into_iter()
+            .filter(|(name, _)| names.contains(name))
+            .collect();
+        for (_, extra) in sources.iter().skip(1) {
+            let message = format!("{} has more than one source", sink.subject(&item.path));
+            sink.report(
+                extra
+                    .misplaced(Kind::SecretSourceConflict, message)
+                    .help("keep exactly one of env, file and command"),
+            );
+        }
+        let Some((name, source)) = sources.first() else {
+            let message = format!("{} names no source", sink.subject(&item.path));
+            sink.report(
+                Finding::new(
+                    Kind::SecretSourceMissing,
+                    &item.path,
+                    table.span.clone(),
+                    message,
+                )
+                .help("write one of { env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\"] }"),
+            );
+            return None;
+        };
+        match *name {
+            "env" => owned(source, sink).map(SecretSource::Env),
+            "file" => source.path(sink, self.config_dir).map(SecretSource::File),
+            _ => command(source, sink).map(SecretSource::Command),
+        }
+    }
+
+    fn tls(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Tls> {
+        let table = item.table(sink)?;
+        let names = [
+            "ca_file",
+            "client_cert_file",
+            "client_key_file",
+            "server_name",
+            "pin_sha256",
+        ];
+        table.only(sink, &names, |_| None);
+        let plain = self.entry.get("program").is_some()
+            || self.endpoint.is_some_and(|endpoint| !endpoint.secure);
+        // One complaint is enough: one change repairs all of them.
+        if plain
+            && let Some((_, first)) = table
+                .items()
+                .into_iter()
+                .find(|(name, _)| names.contains(name))
+        {
+            let message = format!("{} needs a wss:// url", sink.subject(&first.path));
+            sink.report(
+                first
+                    .misplaced(Kind::TlsRequiresWss, message)
+                    .help("change the url to wss://, or remove the tls table"),
+            );
+        }
+        let file = |name: &str, sink: &mut Sink<'_>| table.get(name)?.path(sink, self.config_dir);
+        Some(Tls {
+            ca_file: file("ca_file", sink),
+            client_cert_file: file("client_cert_file", sink),
+            client_key_file: file("client_key_file", sink),
+            server_name: table.get("server_name").and_then(|item| owned(&item, sink)),
+            pin_sha256: table.get("pin_sha256").and_then(|item| item.strings(sink)),
+        })
+    }
+
+    fn headers(
+        &self,
+        item: &Item<'_, '_>,
+        sink: &mut Sink<'_>,
+    ) -> Option<std::collections::BTreeMap<String, String>> {
+        let headers = item.secret_strings(sink, |sink, name, value, item| {
+            if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                let message = format!("{} is not the name of a header", quoted(name));
+                sink.report(item.misplaced(Kind::HeaderValueInvalid, message));
+            }
+            if HeaderValue::from_str(value).is_err() {
+                let message = format!("{} cannot be sent in a header", sink.subject(&item.path));
+                sink.report(
+                    item.bad(Kind::HeaderValueInvalid, message)
+                        .help("remove line breaks and control characters"),
+                );
+            }
+        })?;
+        if let Some((_, first)) = item.table(sink)?.items().into_iter().next() {
+            self.travels(&first, sink);
+        }
+        Some(headers)
+    }
+
+    /// A credential needs a websocket, and an encrypted one unless it stays on this machine.
+    fn travels(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) {
+        let subject = sink.subject(&item.path);
+        if self.entry.get("program").is_some() && self.entry.get("url").is_none() {
+            sink.report(item.misplaced(Kind::RequiresUrl, format!("{subject} needs url")));
+        } else if self.endpoint.is_some_and(|endpoint| !endpoint.private()) {
+            sink.report(insecure(item, &subject));
+        }
+    }
+}
+
+fn command(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Vec<String>> {
+    let words = item.strings(sink)?;
+    if words
+        .first()
+        .is_none_or(|program| program.trim().is_empty())
+    {
+        let message = format!("{} names no program", sink.subject(&item.path));
+        sink.report(item.bad(Kind::ValueInvalid, message));
+        return None;
+    }
+    Some(words)
+}
+
+fn labels(
+    item: &Item<'_, '_>,
+    sink: &mut Sink<'_>,
+) -> Option<std::collections::BTreeMap<String, String>> {
+    let mut labels = std::collections::BTreeMap::new();
+    for (name, item) in item.table(sink)?.items() {
+        let Some(value) = item.string(sink) else {
+            continue;
+        };
+        let help = "use 1 to 63 of ASCII letters, digits, `.`, `_` and `-`";
+        if !is_label(name) {
+            let message = format!("{} cannot be the name of a label", quoted(name));
+            sink.report(item.misplaced(Kind::ValueInvalid, message).help(help));
+        }
+        if !is_label(value) {
+            let message = format!("{} cannot be the value of a label", quoted(value));
+            sink.report(item.bad(Kind::ValueInvalid, message).help(help));
+        }
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    Some(labels)
+}
+
+fn is_label(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(legal)
+}
+
+fn env(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<EnvironmentVariables> {
+    let table = item.table(sink)?;
+    table.only(sink, &["set", "pass", "unset"], |_| None);
+    Some(EnvironmentVariables {
+        set: table.get("set").and_then(|item| {
+            item.secret_strings(sink, |sink, name, _, item| env_key(sink, name, item))
+        }),
+        pass: table.get("pass").and_then(|item| item.strings(sink)),
+        unset: table.get("unset").and_then(|item| item.strings(sink)),
+    })
+}
+
+fn health(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Health> {
+    let table = item.table(sink)?;
+    table.only(sink, &["interval_sec", "timeout_sec"], |_| None);
+    Some(Health {
+        interval: table
+            .get("interval_sec")
+            .and_then(|item| item.seconds(sink)),
+        timeout: table.get("timeout_sec").and_then(|item| item.seconds(sink)),
+    })
+}
+
+fn restart(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Restart> {
+    let table = item.table(sink)?;
+    table.only(sink, &["policy", "max_attempts", "backoff_sec"], |_| None);
+    Some(Restart {
+        policy: table.get("policy").and_then(|item| item.word(sink)),
+        max_attempts: table.get("max_attempts").and_then(|item| item.count(sink)),
+        backoff: table.get("backoff_sec").and_then(|item| item.seconds(sink)),
+    })
+}
+
+fn owned(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<String> {
+    item.filled(sink).map(str::to_owned)
+}
