@@ -1,4 +1,5 @@
 //! Placeholder.
 
 pub mod model;
+pub mod patch;
 pub mod retry;
