@@ -124,26 +124,25 @@ fn lines_that_look_like_markers_are_text_when_they_are_marked() {
 
 #[test]
 fn mistakes_are_named_with_their_line() {
-    insta::assert_snapshot!(
-        [
-            "",
-            "no patch",
-            "*** Begin Patch\n*** Add File: a\n+x",
-            "*** Begin Patch\n*** End Patch",
-            "*** Begin Patch\n*** Environment ID:\n*** Delete File: a\n*** End Patch",
-            "*** Begin Patch\nhello\n*** End Patch",
-            "*** Begin Patch\n*** Delete File:  \n*** End Patch",
-            "*** Begin Patch\n*** Delete File: a\n*** Rename File: b\n*** End Patch",
-            "*** Begin Patch\n*** Add File: a\n+x\ny\n*** End Patch",
-            "*** Begin Patch\n*** Add File: a\n+x\n\n+y\n*** End Patch",
-            "*** Begin Patch\n*** Update File: a\n*** End Patch",
-            "*** Begin Patch\n*** Update File: a\n@@ f\n*** End Patch",
-            "*** Begin Patch\n*** Update File: a\n@@\n+x\ny\n*** End Patch",
-            "*** Begin Patch\n*** Update File: a\n*** Move to:\n+x\n*** End Patch",
-        ]
-        .map(|text| format!("{text:?}\n    {}", Patch::parse(text).unwrap_err()))
-        .join("\n")
-    );
+    let mistakes = [
+        "",
+        "no patch",
+        "*** Begin Patch\n*** Add File: a\n+x",
+        "*** Begin Patch\n*** End Patch",
+        "*** Begin Patch\n*** Environment ID:\n*** Delete File: a\n*** End Patch",
+        "*** Begin Patch\nhello\n*** End Patch",
+        "*** Begin Patch\n*** Delete File:  \n*** End Patch",
+        "*** Begin Patch\n*** Delete File: a\n*** Rename File: b\n*** End Patch",
+        "*** Begin Patch\n*** Add File: a\n+x\ny\n*** End Patch",
+        "*** Begin Patch\n*** Add File: a\n+x\n\n+y\n*** End Patch",
+        "*** Begin Patch\n*** Update File: a\n*** End Patch",
+        "*** Begin Patch\n*** Update File: a\n@@ f\n*** End Patch",
+        "*** Begin Patch\n*** Update File: a\n@@\n+x\ny\n*** End Patch",
+        "*** Begin Patch\n*** Update File: a\n*** Move to:\n+x\n*** End Patch",
+    ]
+    .map(|text| format!("{text:?}\n    {}", Patch::parse(text).unwrap_err()))
+    .join("\n");
+    insta::assert_snapshot!(mistakes);
 }
 
 proptest! {

@@ -190,28 +190,27 @@ fn what_does_not_fit_is_explained_before_anything_is_written() {
     let failure = |body: &str, files: &[(&str, &str)]| {
         super::super::unfit(&verify(plan(body), files).unwrap_err())
     };
-    insta::assert_snapshot!(
-        [
-            failure("*** Update File: gone.txt\n-x", &[]),
-            failure("*** Delete File: gone.txt", &[]),
-            failure(
-                "*** Update File: f.txt\n one\n-two",
-                &[("f.txt", "one\n2\n")]
-            ),
-            failure("*** Update File: f.txt\n-b\n@@\n-a", &[("f.txt", "a\nb\n")]),
-            failure(
-                "*** Update File: f.txt\n@@ fn main\n-a",
-                &[("f.txt", "a\n")]
-            ),
-            failure(
-                "*** Delete File: a\n*** Update File: a\n-x",
-                &[("a", "x\n")]
-            ),
-            failure(
-                "*** Update File: a\n*** Move to: b\n*** Delete File: a",
-                &[("a", "x\n")]
-            ),
-        ]
-        .join("\n\n")
-    );
+    let answers = [
+        failure("*** Update File: gone.txt\n-x", &[]),
+        failure("*** Delete File: gone.txt", &[]),
+        failure(
+            "*** Update File: f.txt\n one\n-two",
+            &[("f.txt", "one\n2\n")],
+        ),
+        failure("*** Update File: f.txt\n-b\n@@\n-a", &[("f.txt", "a\nb\n")]),
+        failure(
+            "*** Update File: f.txt\n@@ fn main\n-a",
+            &[("f.txt", "a\n")],
+        ),
+        failure(
+            "*** Delete File: a\n*** Update File: a\n-x",
+            &[("a", "x\n")],
+        ),
+        failure(
+            "*** Update File: a\n*** Move to: b\n*** Delete File: a",
+            &[("a", "x\n")],
+        ),
+    ]
+    .join("\n\n");
+    insta::assert_snapshot!(answers);
 }
