@@ -4,8 +4,11 @@
 //! normalised form repeats what the file says, and a later default may change.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use farstep_path_uri::{Convention, PathUri};
 
 /// `[farstep]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,13 +24,16 @@ pub struct TopExtension {
 pub struct EntryExtension {
     pub os: Option<Os>,
     pub arch: Option<String>,
+    /// Where commands start; without it, wherever the executor reports.
+    pub cwd: Option<PathUri>,
+    pub roots: Option<Vec<PathUri>>,
     pub permission_profile: Option<String>,
     pub labels: Option<BTreeMap<String, String>>,
     pub connect: Option<Connect>,
     pub required: Option<bool>,
     pub auth: Option<Auth>,
     pub tls: Option<Tls>,
-    pub headers: Option<BTreeMap<String, String>>,
+    pub headers: Option<NamedValues>,
     pub env: Option<EnvironmentVariables>,
     pub health: Option<Health>,
     pub restart: Option<Restart>,
@@ -63,7 +69,7 @@ pub struct Tls {
 /// `[environments.farstep.env]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvironmentVariables {
-    pub set: Option<BTreeMap<String, String>>,
+    pub set: Option<NamedValues>,
     /// When present, a stdio child gets only these and `set`.
     pub pass: Option<Vec<String>>,
     pub unset: Option<Vec<String>>,
@@ -83,6 +89,25 @@ pub struct Restart {
     pub max_attempts: Option<u32>,
     /// Doubled with each attempt.
     pub backoff: Option<Duration>,
+}
+
+/// Texts by name. Its debug form shows the names alone, for any value may be a secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct NamedValues(pub BTreeMap<String, String>);
+
+impl fmt::Debug for NamedValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Os {
+    pub fn convention(self) -> Convention {
+        match self {
+            Os::Linux | Os::Macos => Convention::Posix,
+            Os::Windows => Convention::Windows,
+        }
+    }
 }
 
 /// A closed set of words. One table feeds the reader, its complaints and the normalised form.

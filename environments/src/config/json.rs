@@ -1,8 +1,9 @@
-//! The normalised form of a file: what it means, without secrets, in an order of its own.
+//! The normalised form of a file: what it means, with every default filled in.
 
 use std::path::Path;
 use std::time::Duration;
 
+use farstep_path_uri::PathUri;
 use serde_json::{Map, Value, json};
 
 use super::extension::Word;
@@ -12,8 +13,9 @@ use super::{
 };
 
 impl Config {
-    /// What the file means, for programs that compare or show it. Durations are whole
-    /// milliseconds; of a token it says only whether there is one.
+    /// What the file means, for programs that compare it. Durations are whole milliseconds; of a
+    /// token it says only whether there is one. The values of `env` and `headers` are in it, so
+    /// it does not belong into a log.
     pub fn to_json(&self) -> Value {
         let default = match &self.default {
             DefaultEnvironment::Disabled => json!({"kind": "disabled"}),
@@ -119,6 +121,14 @@ fn extension(table: &EntryExtension) -> Fields {
     let mut fields = Fields::default();
     fields.maybe("os", table.os.map(Word::word));
     fields.maybe("arch", table.arch.clone());
+    fields.maybe("cwd", table.cwd.as_ref().map(PathUri::as_str));
+    fields.maybe(
+        "roots",
+        table
+            .roots
+            .as_ref()
+            .map(|roots| roots.iter().map(PathUri::as_str).collect::<Vec<_>>()),
+    );
     fields.maybe("permission_profile", table.permission_profile.clone());
     fields.maybe("labels", table.labels.as_ref().map(|labels| json!(labels)));
     fields.maybe("connect", table.connect.map(Word::word));
@@ -127,7 +137,7 @@ fn extension(table: &EntryExtension) -> Fields {
     fields.maybe("tls", table.tls.as_ref().map(tls));
     fields.maybe(
         "headers",
-        table.headers.as_ref().map(|headers| json!(headers)),
+        table.headers.as_ref().map(|headers| json!(headers.0)),
     );
     fields.maybe("env", table.env.as_ref().map(env));
     fields.maybe("health", table.health.as_ref().map(health));
@@ -166,7 +176,7 @@ fn tls(table: &Tls) -> Map<String, Value> {
 
 fn env(table: &EnvironmentVariables) -> Map<String, Value> {
     let mut fields = Fields::default();
-    fields.maybe("set", table.set.as_ref().map(|set| json!(set)));
+    fields.maybe("set", table.set.as_ref().map(|set| json!(set.0)));
     fields.maybe("pass", table.pass.clone());
     fields.maybe("unset", table.unset.clone());
     fields.0

@@ -20,9 +20,9 @@ const URL_VARIABLE: &str = "CODEX_EXEC_SERVER_URL";
 /// The id of that executor.
 const URL_VARIABLE_ID: &str = "remote";
 
-/// Largest file read, in bytes: a thousand times what anybody wrote, and still little memory.
-/// A larger one is refused.
-const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest file read, in bytes: a thousand entries, and still little memory. A larger one is
+/// refused.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Reads `environments.toml` of `config_dir`. A missing file means [`Config::local_only`].
 pub fn load(config_dir: &Path) -> Result<Config, LoadError> {

@@ -22,11 +22,13 @@ mod read;
 
 pub use diagnostic::{Diagnostic, Kind, MAX_DIAGNOSTICS, Severity};
 pub use extension::{
-    Auth, Connect, EntryExtension, EnvironmentVariables, Health, NewThread, OnPrimaryFailure, Os,
-    Restart, RestartPolicy, SecretSource, Tls, TopExtension,
+    Auth, Connect, EntryExtension, EnvironmentVariables, Health, NamedValues, NewThread,
+    OnPrimaryFailure, Os, Restart, RestartPolicy, SecretSource, Tls, TopExtension,
 };
 pub use id::{EnvironmentId, IdProblem};
 pub use load::{FILE_NAME, LoadError, discover, from_variables, load};
 pub use model::{Config, DefaultEnvironment, Entry, Transport};
 pub use read::parse;
 
+#[cfg(test)]
+mod tests;

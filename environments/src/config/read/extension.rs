@@ -1,23 +1,43 @@
 //! The `farstep` tables: one function per table, each a list of its keys.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::{HeaderName, HeaderValue};
 
 use super::super::{
-    Auth, EntryExtension, EnvironmentVariables, Health, Kind, Restart, SecretSource, Tls,
-    TopExtension,
+    Auth, EntryExtension, EnvironmentVariables, Health, Kind, NamedValues, Restart, SecretSource,
+    Tls, TopExtension,
 };
 use super::TOKEN_KEY;
 use super::endpoint::Endpoint;
-use super::entry::{env_key, insecure};
 use super::node::{Item, Table, quoted};
-use super::sink::{Finding, Sink};
+use super::path::{remote_path, remote_paths};
+use super::sink::Sink;
+use super::transport::{insecure, needs, unsendable, variables};
 
 /// The one version of this schema.
 const CONFIG_VERSION: u32 = 1;
 /// Longest key or value of a label.
 const LABEL_MAX: usize = 63;
+
+/// The keys of `[environments.farstep]`.
+pub(super) const KEYS: [&str; 14] = [
+    "os",
+    "arch",
+    "cwd",
+    "roots",
+    "permission_profile",
+    "labels",
+    "connect",
+    "required",
+    "auth",
+    "tls",
+    "headers",
+    "env",
+    "health",
+    "restart",
+];
 
 /// `[farstep]`
 pub(super) fn top(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<TopExtension> {
@@ -62,29 +82,22 @@ pub(super) fn entry(
     sink: &mut Sink<'_>,
 ) -> Option<EntryExtension> {
     let table = item.table(sink)?;
-    let names = [
-        "os",
-        "arch",
-        "permission_profile",
-        "labels",
-        "connect",
-        "required",
-        "auth",
-        "tls",
-        "headers",
-        "env",
-        "health",
-        "restart",
-    ];
-    table.only(sink, &names, |_| None);
+    table.only(sink, &KEYS, |_| None);
     let scene = Scene {
         entry,
         endpoint,
         config_dir,
     };
+    let os = table.get("os").and_then(|item| item.word(sink));
     Some(EntryExtension {
-        os: table.get("os").and_then(|item| item.word(sink)),
+        os,
         arch: table.get("arch").and_then(|item| owned(&item, sink)),
+        cwd: table
+            .get("cwd")
+            .and_then(|item| remote_path(&item, os, sink)),
+        roots: table
+            .get("roots")
+            .and_then(|item| remote_paths(&item, os, sink)),
         permission_profile: table
             .get("permission_profile")
             .and_then(|item| owned(&item, sink)),
@@ -157,12 +170,8 @@ impl Scene<'_, '_, '_> {
         let Some((name, source)) = sources.first() else {
             let message = format!("{} names no source", sink.subject(&item.path));
             sink.report(
-                Finding::new(
-                    Kind::SecretSourceMissing,
-                    &item.path,
-                    table.span.clone(),
-                    message,
-                )
+                table
+                    .lacks(Kind::SecretSourceMissing, &item.path, message)
                 .help("write one of { env = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\"] }"),
             );
             return None;
@@ -210,35 +219,30 @@ impl Scene<'_, '_, '_> {
         })
     }
 
-    fn headers(
-        &self,
-        item: &Item<'_, '_>,
-        sink: &mut Sink<'_>,
-    ) -> Option<std::collections::BTreeMap<String, String>> {
+    fn headers(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<NamedValues> {
         let headers = item.secret_strings(sink, |sink, name, value, item| {
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                let message = format!("{} is not the name of a header", quoted(name));
-                sink.report(item.misplaced(Kind::HeaderValueInvalid, message));
+                let message = format!("{} cannot be the name of a header", quoted(name));
+                sink.report(
+                    item.misplaced(Kind::HeaderValueInvalid, message)
+                        .help("use ASCII letters, digits and `-`"),
+                );
             }
             if HeaderValue::from_str(value).is_err() {
-                let message = format!("{} cannot be sent in a header", sink.subject(&item.path));
-                sink.report(
-                    item.bad(Kind::HeaderValueInvalid, message)
-                        .help("remove line breaks and control characters"),
-                );
+                sink.report(unsendable(item, &sink.subject(&item.path)));
             }
         })?;
         if let Some((_, first)) = item.table(sink)?.items().into_iter().next() {
             self.travels(&first, sink);
         }
-        Some(headers)
+        Some(NamedValues(headers))
     }
 
     /// A credential needs a websocket, and an encrypted one unless it stays on this machine.
     fn travels(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) {
         let subject = sink.subject(&item.path);
         if self.entry.get("program").is_some() && self.entry.get("url").is_none() {
-            sink.report(item.misplaced(Kind::RequiresUrl, format!("{subject} needs url")));
+            sink.report(needs(item, Kind::RequiresUrl, "url", sink));
         } else if self.endpoint.is_some_and(|endpoint| !endpoint.private()) {
             sink.report(insecure(item, &subject));
         }
@@ -252,17 +256,17 @@ fn command(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Vec<String>> {
         .is_none_or(|program| program.trim().is_empty())
     {
         let message = format!("{} names no program", sink.subject(&item.path));
-        sink.report(item.bad(Kind::ValueInvalid, message));
+        sink.report(
+            item.bad(Kind::ValueInvalid, message)
+                .help("write [\"PROGRAM\", \"ARGUMENT\"]; no shell reads it"),
+        );
         return None;
     }
     Some(words)
 }
 
-fn labels(
-    item: &Item<'_, '_>,
-    sink: &mut Sink<'_>,
-) -> Option<std::collections::BTreeMap<String, String>> {
-    let mut labels = std::collections::BTreeMap::new();
+fn labels(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
     for (name, item) in item.table(sink)?.items() {
         let Some(value) = item.string(sink) else {
             continue;
@@ -290,9 +294,10 @@ fn env(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<EnvironmentVariables>
     let table = item.table(sink)?;
     table.only(sink, &["set", "pass", "unset"], |_| None);
     Some(EnvironmentVariables {
-        set: table.get("set").and_then(|item| {
-            item.secret_strings(sink, |sink, name, _, item| env_key(sink, name, item))
-        }),
+        set: table
+            .get("set")
+            .and_then(|item| variables(&item, sink))
+            .map(NamedValues),
         pass: table.get("pass").and_then(|item| item.strings(sink)),
         unset: table.get("unset").and_then(|item| item.strings(sink)),
     })

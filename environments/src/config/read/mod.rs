@@ -6,9 +6,12 @@
 mod endpoint;
 mod entry;
 mod extension;
+mod ids;
 mod nearest;
 mod node;
+mod path;
 mod sink;
+mod transport;
 
 use std::path::Path;
 
@@ -98,7 +101,7 @@ fn default(
         return DefaultEnvironment::Environment(EnvironmentId::local());
     }
     // An entry whose own id is refused has been told already; its name is not unknown.
-    if entries.mentions(text) {
+    if entries.ids.mentions(text) {
         return match EnvironmentId::new(text) {
             Ok(id) => DefaultEnvironment::Environment(id),
             Err(_) => DefaultEnvironment::Disabled,
@@ -122,13 +125,27 @@ fn default(
 
 fn not_toml(text: &str, document: &DeTable<'_>, errors: &[toml::de::Error], sink: &mut Sink<'_>) {
     hide_tokens(text, document, sink);
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
+    let mut places: Vec<_> = errors
+        .iter()
+        .map(|error| {
+            (
+                error.span().unwrap_or(text.len()..text.len()),
+                error.message(),
+            )
+        })
+        .collect();
+    places.sort_by_key(|(span, _)| span.start);
+    // What follows on the same line is mostly a consequence of the first.
+    places.dedup_by(|(later, _), (earlier, _)| {
+        text.get(earlier.start..later.start)
+            .is_some_and(|between| !between.contains('\n'))
+    });
+    for (span, cause) in places {
         sink.report(Finding {
             kind: Kind::TomlSyntax,
             key: None,
             span,
-            message: format!("this is not TOML: {}", error.message().escape_debug()),
+            message: format!("not valid TOML: {}", cause.escape_debug()),
             label: String::new(),
             help: None,
         });

@@ -15,12 +15,15 @@ use super::sink::{Finding, Sink};
 /// Longest duration kept. A longer one means "for ever" too, and sums of times stay in range.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+/// How much of a text is repeated in a message, in scalar values.
+const QUOTE_MAX: usize = 80;
+
 /// A table and where it stands.
 #[derive(Clone)]
 pub(super) struct Table<'a, 'i> {
     pub(super) path: String,
     /// The header or the braces: the place to point at when something is missing.
-    pub(super) span: Range<usize>,
+    span: Range<usize>,
     keys: &'a DeTable<'i>,
 }
 
@@ -90,6 +93,11 @@ impl<'a, 'i> Table<'a, 'i> {
             let message = format!("unknown key {}", quoted(name));
             sink.report(Finding::new(Kind::UnknownField, &item.path, item.key, message).help(help));
         }
+    }
+
+    /// A complaint about something that is not there.
+    pub(super) fn lacks(&self, kind: Kind, key: &str, message: String) -> Finding {
+        Finding::new(kind, key, self.span.clone(), message)
     }
 
     /// The path of the key `name` of this table.
@@ -290,9 +298,11 @@ impl<'a, 'i> Item<'a, 'i> {
     }
 }
 
-/// Text of the file inside a message: no control character survives.
+/// Text of the file inside a message: no control character, and not much of it.
 pub(super) fn quoted(text: &str) -> String {
-    format!("`{}`", text.escape_debug())
+    let shown: String = text.chars().take(QUOTE_MAX).collect();
+    let rest = if shown.len() < text.len() { "…" } else { "" };
+    format!("`{}{rest}`", shown.escape_debug())
 }
 
 fn list(names: &[&str]) -> String {

@@ -124,8 +124,9 @@ impl<'t> Sink<'t> {
             Some(rest) if line_start == 0 => self.text.len() - rest.len(),
             _ => line_start,
         };
-        let start = start.max(visible);
         let line = self.text[visible..].lines().next().unwrap_or("");
+        // The end of a line is one place, whichever line end it has.
+        let start = start.clamp(visible, visible + line.len());
         let column = self.text[visible..start].chars().count();
         Diagnostic {
             severity: finding.kind.severity(),
@@ -150,39 +151,58 @@ impl<'t> Sink<'t> {
         span: Range<usize>,
         label: String,
     ) -> Excerpt {
-        let skipped = if line.chars().count() > EXCERPT_MAX {
+        let length = line.chars().count();
+        let skipped = if length > EXCERPT_MAX {
             column.saturating_sub(EXCERPT_LEAD)
         } else {
             0
         };
+        let nearby: Vec<_> = self
+            .secrets
+            .iter()
+            .filter(|secret| secret.start < at + line.len() && secret.end > at)
+            .collect();
         let shown = |(offset, letter): (usize, char)| {
             let byte = at + offset;
-            if self.secrets.iter().any(|secret| secret.contains(&byte)) {
+            if nearby.iter().any(|secret| secret.contains(&byte)) {
                 '*'
-            } else if letter == '\t' {
-                // One column wide, so that the carets stay below what they mean.
-                ' '
-            } else if letter.is_control() {
-                char::REPLACEMENT_CHARACTER
             } else {
-                letter
+                tame(letter)
             }
         };
-        let text: String = line
-            .char_indices()
-            .skip(skipped)
-            .take(EXCERPT_MAX)
-            .map(shown)
-            .collect();
+        let letters = line.char_indices().skip(skipped).take(EXCERPT_MAX);
+        let mut text: String = letters.map(shown).collect();
         let indent = column - skipped;
         let room = text.chars().count().saturating_sub(indent);
         let marked = self.text[span].lines().next().unwrap_or("").chars().count();
+        if skipped > 0 {
+            // In place of a letter, so that the carets stay where they are.
+            text = text.chars().skip(1).collect();
+            text.insert(0, '…');
+        }
+        if length > skipped + EXCERPT_MAX {
+            text.push('…');
+        }
         Excerpt {
             text,
             indent,
             width: marked.min(room).max(1),
             label,
         }
+    }
+}
+
+/// The letter as a terminal may show it: one column wide, and without a will of its own.
+fn tame(letter: char) -> char {
+    match letter {
+        '\t' => ' ',
+        // These turn the direction of what follows, or join and vanish.
+        '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => char::REPLACEMENT_CHARACTER,
+        _ if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => letter,
     }
 }
 
