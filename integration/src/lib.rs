@@ -1,1 +1,45 @@
-//! Placeholder.
+//! The bench on which farstep's programs are tested against each other and against the peer.
+//!
+//! A test states only what differs. [`Lab`] gives it a fresh home, real executors and a way to
+//! run `farstep`; [`Link`] stands between the two and delays and records what crosses;
+//! [`ScriptedModel`] and [`MockModel`] answer sampling requests.
+//!
+//! ```text
+//!   farstep ──▶ ScriptedModel / MockModel          Lab owns all of them and ends them
+//!      │
+//!      └──▶ Link (delay, record) ──▶ farstep-executor / codex exec-server
+//! ```
+
+mod lab;
+mod link;
+mod mock;
+mod model;
+mod peer;
+mod programs;
+mod running;
+
+pub use lab::{Executor, Lab};
+pub use link::{Crossing, Link, Side};
+pub use mock::MockModel;
+pub use model::{Reply, ScriptedModel};
+pub use peer::Peer;
+pub use programs::Programs;
+pub use running::{Finished, Running};
+
+/// How long anything in a test may take before it counts as stuck.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What a test needs but may not find on a user's machine.
+///
+/// Without it the test says so and ends; under `CI=true` it fails, so that nothing is left out
+/// unnoticed.
+pub fn need<T>(found: Option<T>, what: &str) -> Option<T> {
+    if found.is_none() {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "missing under CI: {what}"
+        );
+        eprintln!("skipped: {what}");
+    }
+    found
+}

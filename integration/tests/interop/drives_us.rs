@@ -1,0 +1,112 @@
+//! A real `codex exec` with the mock model drives our executor.
+
+use anyhow::{Result, ensure};
+use farstep_integration::{Lab, MockModel, Peer, Running, need};
+use serde_json::json;
+
+/// Commands, a terminal and files; the peer offers `apply_patch` only to models it knows, so the
+/// patch travels as the shell command it intercepts.
+fn script() -> serde_json::Value {
+    json!({
+        "name": "the peer drives our executor",
+        "replies": [
+            {"items": [{"call": {"name": "exec_command", "call_id": "where",
+                "arguments": {"cmd": "pwd; echo err >&2; exit 5", "login": false}}}]},
+            {"expect": [{"output_of": "where", "matches": "exited with code 5"},
+                        {"output_of": "where", "matches": "/far"}],
+             "items": [{"call": {"name": "exec_command", "call_id": "slow",
+                "arguments": {"cmd": "echo tick; sleep 2; echo tock; exit 7", "login": false,
+                              "yield_time_ms": 500}}}]},
+            {"expect": [{"output_of": "slow", "matches": "Process running with session ID \\d+"}],
+             "capture": {"SID": {"output_of": "slow", "regex": "session ID (\\d+)"}},
+             "items": [{"call": {"name": "write_stdin", "call_id": "poll",
+                "arguments": {"session_id": "$int:SID", "yield_time_ms": 10000}}}]},
+            {"expect": [{"output_of": "poll", "matches": "exited with code 7\\n.*tock"}],
+             "items": [{"call": {"name": "exec_command", "call_id": "tty",
+                "arguments": {"cmd": "cat", "tty": true, "login": false, "yield_time_ms": 500}}}]},
+            {"capture": {"SID": {"output_of": "tty", "regex": "session ID (\\d+)"}},
+             "items": [{"call": {"name": "write_stdin", "call_id": "typed",
+                "arguments": {"session_id": "$int:SID", "chars": "hello\n\u{4}",
+                              "yield_time_ms": 3000}}}]},
+            {"expect": [{"output_of": "typed", "matches": "hello\\r?\\nhello"}],
+             "items": [{"call": {"name": "exec_command", "call_id": "patch", "arguments": {"login": false,
+                "cmd": "apply_patch <<'EOF'\n*** Begin Patch\n*** Add File: notes/one.txt\n+first\n*** End Patch\nEOF\n"}}}]},
+            {"expect": [{"output_of": "patch", "matches": "A notes/one.txt"}],
+             "items": [{"message": "All done."}]}
+        ]
+    })
+}
+
+/// Plays the script with `codex exec` against the environment described by `entry`.
+async fn play(lab: &Lab, peer: &Peer, entry: &str) -> Result<()> {
+    let path = lab.path().join("script.json");
+    std::fs::write(&path, script().to_string())?;
+    let mock = MockModel::start(lab, &path, &[]).await?;
+    std::fs::write(
+        peer.home().join("config.toml"),
+        format!(
+            "model = \"mock-model\"\nmodel_provider = \"mock\"\napproval_policy = \"never\"\n\
+             sandbox_mode = \"danger-full-access\"\n[model_providers.mock]\nname = \"mock\"\n\
+             base_url = \"{}\"\nwire_api = \"responses\"\n",
+            mock.url
+        ),
+    )?;
+    std::fs::write(
+        peer.home().join("environments.toml"),
+        format!(
+            "default = \"far\"\ninclude_local = false\n[[environments]]\nid = \"far\"\n{entry}"
+        ),
+    )?;
+    // The peer runs commands in its own folder, wherever the environment is.
+    let folder = lab.folder("far")?;
+    let mut command = peer.command(
+        &folder,
+        &["exec", "--skip-git-repo-check", "--json", "go on"],
+    );
+    let mut running = Running::start(&mut command)?;
+    running.close_input();
+    let done = running.finish().await?;
+    let verdict = mock.verdict().await?;
+    ensure!(
+        done.code == Some(0) && verdict.code == Some(0),
+        "the peer said:\n{}\n{}\nthe script:\n{}\n{}",
+        done.out(),
+        done.err(),
+        verdict.out(),
+        verdict.err()
+    );
+    assert_eq!(
+        std::fs::read_to_string(folder.join("notes/one.txt"))?,
+        "first\n"
+    );
+    Ok(())
+}
+
+fn found() -> Option<Peer> {
+    need(
+        MockModel::find(),
+        "the mock model server beside the checkout",
+    )?;
+    need(Peer::find(), "the peer: FARSTEP_CODEX names no program")
+}
+
+#[tokio::test]
+async fn the_peer_drives_our_executor_by_websocket() -> Result<()> {
+    let Some(peer) = found() else { return Ok(()) };
+    let lab = Lab::new()?;
+    let far = lab.executor("far").await?;
+    play(&lab, &peer, &format!("url = \"{}\"\n", far.url)).await
+}
+
+#[tokio::test]
+async fn the_peer_drives_our_executor_by_stdio() -> Result<()> {
+    let Some(peer) = found() else { return Ok(()) };
+    let lab = Lab::new()?;
+    let program = lab.programs().executor.display().to_string();
+    play(
+        &lab,
+        &peer,
+        &format!("program = '{program}'\nargs = [\"--listen\", \"stdio\"]\n"),
+    )
+    .await
+}

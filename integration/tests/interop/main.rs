@@ -1,0 +1,6 @@
+//! The real peer on either end of the wire.
+//!
+//! The peer is the program that `FARSTEP_CODEX` names; `.ci/run` installs the pinned version.
+
+mod driven_by_us;
+mod drives_us;
