@@ -1,0 +1,69 @@
+//! The only place that prints, and the only place where errors become words and exit codes.
+//!
+//! What the model says goes to standard output; what happens on the way goes to standard error.
+//! With `--json` standard output is the event stream and nothing else. Text that comes from an
+//! executor, a provider or a model passes [`for_terminal`] before a terminal sees it.
+//!
+//! [`for_terminal`]: crate::text::for_terminal
+
+mod failure;
+mod filter;
+mod human;
+mod json;
+mod table;
+
+use std::io::{self, Write};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::events::Signal;
+
+pub use failure::{Failure, report};
+pub use filter::TerminalFilter;
+pub use human::Human;
+pub use json::Json;
+pub use table::{Column, print_json_line, print_table};
+
+/// Something that shows what happens. Runs on a thread of its own, because terminals block.
+pub trait Screen: Send + 'static {
+    fn show(&mut self, signal: Signal) -> io::Result<()>;
+}
+
+/// Shows signals until the last one. When nothing can be shown any more (a closed pipe), `stop`
+/// is cancelled: work nobody can see is not worth its price.
+pub fn start(
+    mut screen: impl Screen,
+    mut signals: mpsc::Receiver<Signal>,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || {
+        while let Some(signal) = signals.blocking_recv() {
+            if signal == Signal::End {
+                return;
+            }
+            if let Err(error) = screen.show(signal) {
+                tracing::debug!(%error, "nothing can be shown any more");
+                stop.cancel();
+                return;
+            }
+        }
+    })
+}
+
+/// Prints what a flag such as `--help` asked for, or what was wrong with the command line.
+pub fn usage(error: &clap::Error) -> u8 {
+    // Clap knows which of the two it is, where it goes, and whether colours are wanted.
+    if error.print().is_err() {
+        return 1;
+    }
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+/// A note for the person, beside whatever standard output is used for.
+pub fn note(text: &str) {
+    let text = crate::text::for_terminal(text);
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
