@@ -49,7 +49,7 @@ fn copy_path(
         Kind::File => {
             let from = parent.file_to_read(name)?;
             let to = || files::open_to_write(destination, creation_mode(&from)?, Links::Follow);
-            let to = to().map_err(|error| at(destination, not_regular_or(error)))?;
+            let to = to().map_err(|error| Failure::at(destination, not_regular_or(error)))?;
             let mut job = FileCopy {
                 tally: Tally::new(bounds),
                 scratch: Vec::new(),
@@ -65,17 +65,13 @@ fn copy_path(
     }
 }
 
-fn at(path: &Path, cause: impl Into<Cause>) -> Failure {
-    Failure::at(path.to_path_buf(), cause)
-}
-
 fn copy_link(parent: &Directory, name: &OsStr, destination: &Path) -> Result<(), Failure> {
     let target = parent.read_link(name)?;
     // The root exists, and under this name too.
     let new_name = destination.file_name().unwrap_or(OsStr::new("."));
     let made = Directory::parent_of(destination, Links::Follow)
         .and_then(|parent| parent.make_link(&target, new_name));
-    made.map_err(|error| at(destination, error))
+    made.map_err(|error| Failure::at(destination, error))
 }
 
 fn copy_directory(
@@ -89,11 +85,12 @@ fn copy_directory(
         return Err(Cause::NeedsRecursive.into());
     }
     if is_inside(destination, from.facts()?.identity)? {
-        return Err(at(destination, Cause::IntoItself));
+        return Err(Failure::at(destination, Cause::IntoItself));
     }
     let existed = destination.exists();
-    std::fs::create_dir_all(destination).map_err(|error| at(destination, error))?;
-    let to = Directory::open(destination, Links::Follow).map_err(|error| at(destination, error))?;
+    std::fs::create_dir_all(destination).map_err(|error| Failure::at(destination, error))?;
+    let to = Directory::open(destination, Links::Follow)
+        .map_err(|error| Failure::at(destination, error))?;
     let job = FileCopy {
         tally: Tally::new(bounds),
         scratch: Vec::new(),
@@ -155,7 +152,7 @@ impl TreeCopy<'_> {
         for (relative, mode) in self.sealed.iter().rev() {
             let sealed =
                 tree::descend(&self.to, relative).and_then(|directory| directory.set_mode(*mode));
-            sealed.map_err(|error| at(&self.destination.join(relative), error))?;
+            sealed.map_err(|error| Failure::at(&self.destination.join(relative), error))?;
         }
         Ok(())
     }
@@ -170,12 +167,12 @@ impl TreeCopy<'_> {
     ) -> Result<(), Failure> {
         let relative = tree.path(index);
         let from = tree::descend(&self.from, &relative)
-            .map_err(|error| at(&self.source.join(&relative), error))?;
+            .map_err(|error| Failure::at(&self.source.join(&relative), error))?;
         let to = tree::descend(&self.to, &relative)
-            .map_err(|error| at(&self.destination.join(&relative), error))?;
+            .map_err(|error| Failure::at(&self.destination.join(&relative), error))?;
         if fresh {
             self.restrict(&from, &to, &relative)
-                .map_err(|error| at(&self.destination.join(&relative), error))?;
+                .map_err(|error| Failure::at(&self.destination.join(&relative), error))?;
         }
         let (names, tally) = (&mut self.names, &mut self.job.tally);
         names.clear();
@@ -189,7 +186,7 @@ impl TreeCopy<'_> {
                 ControlFlow::Break(())
             }
         })
-        .map_err(|error| at(&self.source.join(&relative), error))?;
+        .map_err(|error| Failure::at(&self.source.join(&relative), error))?;
         over?;
         for (name, kind) in self.names.iter() {
             match self.job.copy_entry(&from, &to, name, kind) {
@@ -198,7 +195,9 @@ impl TreeCopy<'_> {
                     tree.add(index, name);
                     is_new.push(new);
                 }
-                Err(cause) => return Err(at(&self.source.join(relative).join(name), cause)),
+                Err(cause) => {
+                    return Err(Failure::at(&self.source.join(relative).join(name), cause));
+                }
             }
         }
         Ok(())

@@ -132,9 +132,10 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn at(path: PathBuf, cause: impl Into<Cause>) -> Failure {
+    pub(super) fn at(path: &Path, cause: impl Into<Cause>) -> Failure {
         Failure {
-            path: Some(path),
+            // The root of a tree is "." to those who work in it; nobody else should see that.
+            path: Some(path.components().collect()),
             cause: cause.into(),
         }
     }

@@ -173,7 +173,7 @@ impl Removal<'_> {
     }
 
     fn failure(&self, within: &Path, cause: impl Into<Cause>) -> Failure {
-        Failure::at(self.above.join(within), cause)
+        Failure::at(&self.above.join(within), cause)
     }
 }
 

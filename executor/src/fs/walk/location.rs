@@ -31,7 +31,7 @@ impl Location {
     pub(super) fn of(path: &Path) -> Location {
         match PathUri::from_host(path) {
             Ok(uri) if !uri.is_opaque() => {
-                Location::Ordinary(uri.as_str().trim_end_matches('/').to_owned())
+                Location::Ordinary(without_slash(uri.as_str()).to_owned())
             }
             _ => Location::Opaque(path.to_path_buf()),
         }
@@ -78,6 +78,10 @@ impl Location {
             Location::Opaque(path) => Location::Opaque(path.join(name)),
         }
     }
+}
+
+fn without_slash(uri: &str) -> &str {
+    uri.strip_suffix('/').unwrap_or(uri)
 }
 
 fn push_whole(out: &mut String, path: &Path) {
