@@ -1,0 +1,330 @@
+//! The one owner of a connection.
+//!
+//! One turn does, in this order: let go of processes, take what arrived, send what waits. Nothing
+//! in a turn waits for anything but the wire, and reading never waits for writing, so that two
+//! sides that both have much to say cannot lock each other up. Outgoing, each message is chosen
+//! anew: our own (ends, refusals), then control, then small, then bulk. So a terminate is behind
+//! at most one big write, and then only because a message cannot be cut in two.
+
+mod outgoing;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use farstep_protocol::caller::{Caller, Event};
+use farstep_protocol::frame;
+use farstep_protocol::method::Empty;
+use farstep_protocol::method::initialize::INITIALIZED;
+use farstep_protocol::rpc::{ErrorCode, Request, RequestId, RpcError};
+use farstep_transport::{Text, Wire};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::call::{CallError, Outcome, Purpose, Reply, Waiting};
+use super::inbox::Inbox;
+use super::streams::{Delivered, Streams};
+use super::{Lanes, Link, Release};
+
+/// Messages taken or sent before the other direction has its turn.
+const BATCH: usize = 64;
+
+/// Messages that make no sense before the connection is given up: a peer that is merely newer or
+/// a little confused stays far below.
+const NONSENSE_MAX: u64 = 10_000;
+
+/// How long the end of a connection waits until the executor has ended our processes. It forgets
+/// what it has not read when the connection closes, so it has to be given the time.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// While a reader holds the connection back we cannot answer pings, so we say something instead;
+/// an executor gives a silent peer up after a minute or so.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
+
+/// How long the goodbye itself may take.
+const CLOSE_WAIT: Duration = Duration::from_millis(500);
+
+/// What outlives the connection: a session can be taken up again on another one.
+#[derive(Debug)]
+pub(super) struct Session {
+    #[expect(dead_code, reason = "names the session to whoever takes it up again")]
+    pub(super) id: SessionId,
+    pub(super) streams: Streams,
+}
+
+/// The one secret of a session. It shows itself to nobody.
+pub(crate) struct SessionId(#[expect(dead_code, reason = "see `Session`")] String);
+
+impl From<String> for SessionId {
+    fn from(id: String) -> SessionId {
+        SessionId(id)
+    }
+}
+
+impl std::fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionId(..)")
+    }
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Nobody holds it any more.
+    Unused,
+    /// It was told to.
+    Stopped,
+    /// The wire ended.
+    Lost { reason: String },
+}
+
+/// Runs one connection: [`Driver::until_end`], then [`Driver::finish`].
+pub(crate) struct Driver<W> {
+    wire: W,
+    caller: Caller<u64>,
+    waiting: HashMap<u64, Pending>,
+    last_ticket: u64,
+    /// How many of `waiting` are of the kind [`Pending::End`].
+    ending: usize,
+    session: Session,
+    lanes: Lanes,
+    link: Arc<Link>,
+    /// Our own messages, in front of all others.
+    own: VecDeque<Text>,
+    held_back: Option<HeldBack>,
+    nonsense: u64,
+}
+
+/// What a reply will mean.
+enum Pending {
+    Call(RequestId, Waiting),
+    /// We want a process gone and do not care what is said about it.
+    End,
+}
+
+/// Reading waits for a reader.
+struct HeldBack {
+    by: Arc<Inbox>,
+    sign_of_life: Pin<Box<Sleep>>,
+}
+
+impl<W: Wire> Driver<W> {
+    pub(super) fn new(
+        wire: W,
+        caller: Caller<u64>,
+        session: Session,
+        lanes: Lanes,
+        link: Arc<Link>,
+    ) -> Driver<W> {
+        Driver {
+            wire,
+            caller,
+            waiting: HashMap::new(),
+            last_ticket: 0,
+            ending: 0,
+            session,
+            lanes,
+            link,
+            own: VecDeque::new(),
+            held_back: None,
+            nonsense: 0,
+        }
+    }
+
+    /// Serves the connection for as long as it lives and somebody wants it.
+    pub(crate) async fn until_end(&mut self, stop: &CancellationToken) -> Ending {
+        let mut stopped = pin!(stop.cancelled());
+        poll_fn(|cx| {
+            if stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ending::Stopped);
+            }
+            self.poll_turn(cx)
+        })
+        .await
+    }
+
+    /// Ends the connection and tells everybody who waits.
+    pub(crate) async fn finish(mut self, ending: Ending) {
+        let reason = match ending {
+            Ending::Lost { reason } => reason,
+            Ending::Unused | Ending::Stopped => {
+                let reason = "the connection was closed".to_owned();
+                self.link.lose(&reason);
+                self.refuse_queued(&reason);
+                for id in self.session.streams.lose_all(&reason) {
+                    self.end(&id);
+                }
+                let ended = poll_fn(|cx| self.poll_farewell(cx));
+                if tokio::time::timeout(CLOSE_GRACE, ended).await.is_err() {
+                    tracing::warn!("executor did not confirm the end of all processes");
+                }
+                reason
+            }
+        };
+        // First of all nobody may take this connection for a living one, not even those who hear
+        // now that their call failed and try again.
+        self.link.lose(&reason);
+        self.refuse_queued(&reason);
+        for (_, pending) in self.waiting.drain() {
+            if let Pending::Call(_, waiting) = pending {
+                let reason = reason.clone();
+                waiting.end(Err(CallError::Lost { reason }));
+            }
+        }
+        self.session.streams.lose_all(&reason);
+        let _ = tokio::time::timeout(CLOSE_WAIT, self.wire.close()).await;
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        while let Poll::Ready(release) = self.lanes.releases.poll_recv(cx) {
+            // Every handle holds a sender of this queue, so its end means that none is left.
+            let Some(Release { id, inbox }) = release else {
+                return Poll::Ready(Ending::Unused);
+            };
+            if self.session.streams.release(&id, &inbox) {
+                self.end(&id);
+            }
+        }
+        if let Poll::Ready(ending) = self.poll_inbound(cx) {
+            return Poll::Ready(ending);
+        }
+        match self.poll_outbound(cx) {
+            Poll::Ready(Err(error)) => {
+                // What the other side said before it stopped listening still counts.
+                let said = self.poll_inbound(cx);
+                let reason = error.to_string();
+                Poll::Ready(match said {
+                    Poll::Ready(ending) => ending,
+                    Poll::Pending => Ending::Lost { reason },
+                })
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_inbound(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match ready!(self.poll_outbound(cx)) {
+            Ok(()) if self.ending > 0 => Poll::Pending,
+            Ok(()) | Err(_) => Poll::Ready(()),
+        }
+    }
+
+    /// Takes what arrived. Ready when nothing will any more.
+    fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        for _ in 0..BATCH {
+            ready!(self.poll_held_back(cx));
+            match ready!(self.wire.poll_next_unpin(cx)) {
+                Some(Ok(text)) => self.take(&text),
+                Some(Err(error)) if error.is_survivable() => self.nonsense += 1,
+                Some(Err(error)) => {
+                    let reason = error.to_string();
+                    return Poll::Ready(Ending::Lost { reason });
+                }
+                None => {
+                    let reason = "the executor closed the connection".to_owned();
+                    return Poll::Ready(Ending::Lost { reason });
+                }
+            }
+            if self.nonsense > NONSENSE_MAX {
+                let reason = "the executor sends messages that make no sense".to_owned();
+                return Poll::Ready(Ending::Lost { reason });
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Pending while a reader that must not lose anything is behind.
+    fn poll_held_back(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(held_back) = &mut self.held_back {
+            if !held_back.by.holds_back(cx) {
+                self.held_back = None;
+                break;
+            }
+            ready!(held_back.sign_of_life.as_mut().poll(cx));
+            let next = tokio::time::Instant::now() + SIGN_OF_LIFE;
+            held_back.sign_of_life.as_mut().reset(next);
+            // Saying it twice is harmless, and it has no answer that would pile up.
+            let mut text = String::new();
+            frame::notification(&mut text, INITIALIZED, &Empty {});
+            self.say(text);
+        }
+        Poll::Ready(())
+    }
+
+    fn take(&mut self, text: &Text) {
+        match self.caller.handle_text(text) {
+            Ok(Event::Reply { tag, outcome }) => {
+                let outcome = outcome
+                    .map(|result| Reply::new(text, result))
+                    .map_err(CallError::Refused);
+                self.settle(tag, outcome);
+            }
+            Ok(Event::Notification { method, params }) => {
+                let delivered = self.session.streams.deliver(&method, params);
+                self.act_on(delivered);
+            }
+            Ok(Event::Request(request)) => self.refuse(&request),
+            Ok(Event::Stray(_)) => self.nonsense += 1,
+            Err(error) => {
+                if self.nonsense == 0 {
+                    tracing::warn!(%error, "executor sent a message that makes no sense");
+                }
+                self.nonsense += 1;
+            }
+        }
+    }
+
+    fn settle(&mut self, ticket: u64, outcome: Outcome) {
+        match self.waiting.remove(&ticket) {
+            Some(Pending::Call(_, waiting)) => {
+                if let Purpose::Start { id, .. } = &waiting.purpose
+                    && self.session.streams.started(id, outcome.is_ok())
+                {
+                    self.end(&Arc::clone(id));
+                }
+                waiting.end(outcome);
+            }
+            Some(Pending::End) => self.ending -= 1,
+            None => {}
+        }
+    }
+
+    fn act_on(&mut self, delivered: Delivered) {
+        match delivered {
+            Delivered::To(inbox) => {
+                if inbox.is_full() {
+                    self.held_back = Some(HeldBack {
+                        by: inbox,
+                        sign_of_life: Box::pin(tokio::time::sleep(SIGN_OF_LIFE)),
+                    });
+                }
+            }
+            // Ending an ended process frees its record and its id.
+            Delivered::Last(id) => self.end(&id),
+            Delivered::Broken(id, reason) => {
+                tracing::warn!(process = &*id, reason, "process was given up");
+                self.end(&id);
+            }
+            Delivered::Nobody => {}
+        }
+    }
+
+    fn refuse(&mut self, request: &Request<'_>) {
+        let method = &request.method;
+        let error = RpcError::new(
+            ErrorCode::MethodNotFound,
+            format!("this client does not implement {method}"),
+        );
+        let mut text = String::new();
+        frame::refusal(&mut text, &request.id, &error);
+        self.say(text);
+    }
+}

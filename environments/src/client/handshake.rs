@@ -1,0 +1,172 @@
+//! The first exchange on a connection.
+//!
+//! `initialize` and `initialized` leave in one burst, so that opening a session costs a single
+//! round trip. Only servers that do not describe themselves in their answer cost a second one.
+
+use farstep_protocol::caller::{Caller, Event};
+use farstep_protocol::frame;
+use farstep_protocol::method::Empty;
+use farstep_protocol::method::environment::{self, EnvironmentInfo};
+use farstep_protocol::method::initialize::{
+    INITIALIZE, INITIALIZED, InitializeParams, InitializeResult,
+};
+use farstep_protocol::rpc::RpcError;
+use farstep_transport::{Text, Wire, WireError};
+use futures_util::{SinkExt, StreamExt};
+use serde::Serialize;
+
+/// How we introduce ourselves.
+const CLIENT_NAME: &str = "farstep";
+
+/// Calls under way at once, as many as executors allow one connection, plus what the connection
+/// itself needs to let go of processes.
+pub(super) const PENDING_MAX: usize = 2048;
+
+/// How much of a line that is no message is shown.
+const NOISE_SHOWN: usize = 200;
+
+/// What an accepted handshake yields.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    pub(crate) info: EnvironmentInfo,
+    /// The one secret of the session.
+    pub(crate) session_id: String,
+    /// Goes on counting ids where the handshake stopped.
+    pub(crate) caller: Caller<u64>,
+}
+
+/// Why there was no handshake.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    /// The other side said no.
+    #[error("the executor refused the handshake: {0}")]
+    Refused(RpcError),
+    /// What we wrote came back.
+    #[error(
+        "what was sent came straight back: a terminal is attached where a pipe should be \
+         (remove `-t` or `-tt` from the command that reaches the executor)"
+    )]
+    Echoed,
+    /// The answer is not one.
+    #[error("the executor's answer to `{method}` makes no sense: {detail}")]
+    Nonsense {
+        method: &'static str,
+        detail: String,
+    },
+    /// The connection ended first.
+    #[error("exec-server transport closed")]
+    Closed,
+    /// The connection broke first.
+    #[error("exec-server transport failed: {0}")]
+    Wire(#[from] WireError),
+}
+
+/// Opens a session, or takes up the one named. The caller limits the time, and finds in `noise`
+/// the first thing that arrived and was no message.
+pub(crate) async fn handshake<W: Wire>(
+    wire: &mut W,
+    resume: Option<&str>,
+    noise: &mut Option<String>,
+) -> Result<Greeting, HandshakeError> {
+    let mut opening = Opening {
+        wire,
+        caller: Caller::new(PENDING_MAX),
+        noise,
+    };
+    let params = InitializeParams {
+        client_name: CLIENT_NAME.to_owned(),
+        resume_session_id: resume.map(str::to_owned),
+    };
+    opening.request(INITIALIZE, &params).await?;
+    let mut initialized = String::new();
+    frame::notification(&mut initialized, INITIALIZED, &Empty {});
+    opening.feed(initialized).await?;
+    let answer = opening.answer(INITIALIZE).await?;
+    let result: InitializeResult = read(INITIALIZE, &answer)?;
+    let info = match result.environment_info {
+        Some(info) => info,
+        None => {
+            opening.request(environment::INFO, &()).await?;
+            read(environment::INFO, &opening.answer(environment::INFO).await?)?
+        }
+    };
+    Ok(Greeting {
+        info,
+        session_id: result.session_id,
+        caller: opening.caller,
+    })
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    method: &'static str,
+    json: &str,
+) -> Result<T, HandshakeError> {
+    serde_json::from_str(json).map_err(|error| HandshakeError::Nonsense {
+        method,
+        detail: error.to_string(),
+    })
+}
+
+struct Opening<'a, W> {
+    wire: &'a mut W,
+    caller: Caller<u64>,
+    noise: &'a mut Option<String>,
+}
+
+impl<W: Wire> Opening<'_, W> {
+    async fn request<P: Serialize>(
+        &mut self,
+        method: &'static str,
+        params: &P,
+    ) -> Result<(), HandshakeError> {
+        // One call at a time, so no tag has to tell them apart.
+        let id = self
+            .caller
+            .register(0)
+            .map_err(|error| HandshakeError::Nonsense {
+                method,
+                detail: error.to_string(),
+            })?;
+        let mut text = String::new();
+        frame::request(&mut text, &id, method, params);
+        self.feed(text).await
+    }
+
+    async fn feed(&mut self, text: String) -> Result<(), HandshakeError> {
+        Ok(self.wire.feed(Text::from(text)).await?)
+    }
+
+    /// The result of the call under way, as JSON.
+    async fn answer(&mut self, method: &'static str) -> Result<String, HandshakeError> {
+        // What a program said before it ended is worth more than that it does not listen, so a
+        // failed write shows only if nothing can be read either.
+        let flushed = self.wire.flush().await;
+        loop {
+            let text = match self.wire.next().await {
+                Some(Ok(text)) => text,
+                Some(Err(error)) if error.is_survivable() => continue,
+                Some(Err(error)) => return Err(error.into()),
+                None => {
+                    flushed?;
+                    return Err(HandshakeError::Closed);
+                }
+            };
+            match self.caller.handle_text(&text) {
+                Ok(Event::Reply { outcome, .. }) => {
+                    return outcome.map(str::to_owned).map_err(HandshakeError::Refused);
+                }
+                Ok(Event::Request(request)) if request.method == method => {
+                    return Err(HandshakeError::Echoed);
+                }
+                // A banner in front of the protocol is forgiven: `ssh` prints them.
+                Err(_) if self.noise.is_none() => *self.noise = Some(excerpt(&text)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    let shown: String = text.chars().take(NOISE_SHOWN).collect();
+    crate::dial::printable(&shown)
+}

@@ -1,0 +1,139 @@
+//! From an entry of the configuration to a live connection.
+//!
+//! ```text
+//!   websocket: name, TCP, TLS, upgrade ─┐             one round trip
+//!   stdio: spawn                       ─┴▶ handshake ─────────────▶ Executor
+//!                                                                └─▶ a task that drives it
+//! ```
+//!
+//! Knows how executors are reached and nothing of when: that is [`crate::Environment`]'s.
+
+mod child;
+mod error;
+mod stdio;
+mod websocket;
+mod withheld;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use farstep_transport::Wire;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+pub use error::ConnectError;
+
+pub(crate) use child::{Program, printable};
+pub(crate) use stdio::Stdio;
+pub(crate) use websocket::WebSocket;
+pub(crate) use withheld::Withheld;
+
+use crate::client::{self, Ending, Executor};
+use child::Child;
+
+/// A way to an executor. Each call makes a new connection and a new session.
+pub(crate) trait Dial: Send + Sync + Debug {
+    fn dial<'a>(&'a self, tasks: &'a Tasks) -> BoxFuture<'a, Result<Executor, ConnectError>>;
+
+    /// The transport for people: no credentials, no query.
+    fn label(&self) -> String;
+}
+
+/// An entry that asks for what this version cannot do.
+#[derive(Debug)]
+pub(crate) struct Unsupported {
+    pub(crate) label: String,
+    pub(crate) key: &'static str,
+}
+
+impl Dial for Unsupported {
+    fn dial<'a>(&'a self, _: &'a Tasks) -> BoxFuture<'a, Result<Executor, ConnectError>> {
+        Box::pin(async { Err(ConnectError::Unsupported { key: self.key }) })
+    }
+
+    fn label(&self) -> String {
+        self.label.clone()
+    }
+}
+
+/// The tasks behind all connections of a registry: stopped together and waited for together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks {
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Tasks {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(task);
+    }
+
+    /// Ends every connection and waits until nothing of them is left.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// Shakes hands over `wire` and takes it into service. `child` is the program at its other end.
+pub(crate) async fn attach<W: Wire + 'static>(
+    mut wire: W,
+    mut child: Option<Child>,
+    limit: Duration,
+    tasks: &Tasks,
+) -> Result<Executor, ConnectError> {
+    let mut noise = None;
+    let shaken = client::handshake(&mut wire, None, &mut noise);
+    let reason = match tokio::time::timeout(limit, shaken).await {
+        Ok(Ok(greeting)) => {
+            let (executor, driver) = client::serve(wire, greeting);
+            let conn = executor.link().serial();
+            let span = tracing::info_span!("connection", conn);
+            tasks.spawn(drive(driver, child, tasks.stop.clone()).instrument(span));
+            return Ok(executor);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => {
+            format!("timed out waiting for exec-server initialize handshake after {limit:?}")
+        }
+    };
+    let mut details = Vec::new();
+    if let Some(noise) = noise {
+        details.push(format!("instead of the protocol it said `{noise}`"));
+    }
+    if let Some(child) = &mut child {
+        details.extend(child.epitaph().await);
+    }
+    drop(wire);
+    if let Some(child) = child {
+        // The failure need not wait until the program has followed the end of its input.
+        tasks.spawn(child.finish());
+    }
+    Err(ConnectError::Handshake { reason, details })
+}
+
+async fn drive<W: Wire>(
+    mut driver: client::Driver<W>,
+    child: Option<Child>,
+    stop: CancellationToken,
+) {
+    let mut child = child;
+    tracing::info!("connected");
+    let mut ending = driver.until_end(&stop).await;
+    if let (Ending::Lost { reason }, Some(child)) = (&mut ending, &mut child)
+        && let Some(epitaph) = child.epitaph().await
+    {
+        *reason = format!("{reason}: {epitaph}");
+    }
+    match &ending {
+        Ending::Lost { reason } => tracing::warn!(reason, "connection lost"),
+        Ending::Unused | Ending::Stopped => tracing::info!("connection closed"),
+    }
+    driver.finish(ending).await;
+    if let Some(child) = child {
+        child.finish().await;
+    }
+}

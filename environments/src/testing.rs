@@ -1,0 +1,179 @@
+//! A scripted executor at the other end of a connection in memory. For tests only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farstep_path_uri::PathUri;
+use farstep_protocol::frame::process_output;
+use farstep_transport::{Memory, Text, memory};
+use futures_util::future::BoxFuture;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::client::Executor;
+use crate::dial::{ConnectError, Dial, Tasks, attach};
+use crate::process::{OutputStream, StartParams};
+
+/// Large enough that nobody waits for the wire who does not want to.
+const ROOMY: usize = 1 << 20;
+
+/// Limits the handshake; tests that want it to expire wait on a paused clock.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The executor's end. It says only what a test tells it to.
+pub(crate) struct Peer {
+    pub(crate) wire: Memory,
+}
+
+impl Peer {
+    /// The next message; panics when there is none.
+    pub(crate) async fn recv(&mut self) -> Value {
+        let text = self.wire.next().await.expect("a message").expect("a text");
+        serde_json::from_str(&text).expect("json")
+    }
+
+    /// Whether the other side has closed.
+    pub(crate) async fn is_closed(&mut self) -> bool {
+        self.wire.next().await.is_none()
+    }
+
+    /// The next message, which must be a request of `method`: its id and params.
+    pub(crate) async fn request(&mut self, method: &str) -> (Value, Value) {
+        let mut message = self.recv().await;
+        assert_eq!(message["method"], method, "{message}");
+        (message["id"].take(), message["params"].take())
+    }
+
+    pub(crate) async fn send(&mut self, message: Value) {
+        self.send_text(&message.to_string()).await;
+    }
+
+    pub(crate) async fn send_text(&mut self, text: &str) {
+        self.wire.send(Text::from(text)).await.expect("sent");
+    }
+
+    pub(crate) async fn reply(&mut self, id: &Value, result: Value) {
+        self.send(json!({"id": id, "result": result})).await;
+    }
+
+    pub(crate) async fn refuse(&mut self, id: &Value, code: i64, message: &str) {
+        self.send(json!({"id": id, "error": {"code": code, "message": message}}))
+            .await;
+    }
+
+    pub(crate) async fn notify(&mut self, method: &str, params: Value) {
+        self.send(json!({"method": method, "params": params})).await;
+    }
+
+    pub(crate) async fn output(&mut self, id: &str, seq: u64, bytes: &[u8]) {
+        let mut text = String::new();
+        process_output(&mut text, id, seq, OutputStream::Stdout, bytes);
+        self.send_text(&text).await;
+    }
+
+    pub(crate) async fn exited(&mut self, id: &str, seq: u64, code: i64) {
+        self.notify(
+            "process/exited",
+            json!({"processId": id, "seq": seq, "exitCode": code, "sandboxDenied": false}),
+        )
+        .await;
+    }
+
+    pub(crate) async fn closed(&mut self, id: &str, seq: u64) {
+        self.notify("process/closed", json!({"processId": id, "seq": seq}))
+            .await;
+    }
+
+    /// Answers the handshake.
+    pub(crate) async fn greet(&mut self) {
+        let (id, _) = self.request("initialize").await;
+        self.reply(
+            &id,
+            json!({"sessionId": "s", "environmentInfo": info("sh")}),
+        )
+        .await;
+        assert_eq!(
+            self.recv().await,
+            json!({"method": "initialized", "params": {}})
+        );
+    }
+
+    /// Accepts the next start and returns the id of the process.
+    pub(crate) async fn accept_start(&mut self) -> String {
+        let (id, params) = self.request("process/start").await;
+        self.reply(&id, json!({"processId": params["processId"]}))
+            .await;
+        params["processId"].as_str().expect("an id").to_owned()
+    }
+
+    /// Takes the next request, which must end `process`, and confirms it.
+    pub(crate) async fn confirm_end(&mut self, process: &str) {
+        let (id, params) = self.request("process/terminate").await;
+        assert_eq!(params, json!({"processId": process}));
+        self.reply(&id, json!({"running": true})).await;
+    }
+}
+
+/// What a scripted executor says about its machine; the shell's name tells them apart.
+pub(crate) fn info(shell: &str) -> Value {
+    json!({"shell": {"name": shell, "path": "/bin/sh"}, "cwd": "file:///srv", "capabilities": {}})
+}
+
+pub(crate) fn start_params(id: &str) -> StartParams {
+    let cwd = PathUri::parse("file:///srv").expect("a path");
+    StartParams::new(id, vec!["true".to_owned()], cwd)
+}
+
+/// A connection that is open, and its other end.
+pub(crate) async fn connected() -> (Executor, Peer, Tasks) {
+    connected_over(ROOMY).await
+}
+
+/// The same with a wire that holds only so many bytes.
+pub(crate) async fn connected_over(capacity: usize) -> (Executor, Peer, Tasks) {
+    let tasks = Tasks::default();
+    let (ours, theirs) = memory(capacity);
+    let mut peer = Peer { wire: theirs };
+    let (executor, ()) = tokio::join!(attach(ours, None, HANDSHAKE, &tasks), peer.greet());
+    (executor.expect("connected"), peer, tasks)
+}
+
+/// A way to scripted executors: each attempt hands its peer to the test.
+#[derive(Debug)]
+pub(crate) struct ScriptedDial {
+    peers: mpsc::Sender<Peer>,
+}
+
+impl ScriptedDial {
+    pub(crate) fn new() -> (Arc<ScriptedDial>, mpsc::Receiver<Peer>) {
+        let (peers, arriving) = mpsc::channel(16);
+        (Arc::new(ScriptedDial { peers }), arriving)
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Peer")
+    }
+}
+
+impl Dial for ScriptedDial {
+    fn dial<'a>(&'a self, tasks: &'a Tasks) -> BoxFuture<'a, Result<Executor, ConnectError>> {
+        Box::pin(async move {
+            let (ours, theirs) = memory(ROOMY);
+            let peer = Peer { wire: theirs };
+            if self.peers.send(peer).await.is_err() {
+                return Err(ConnectError::Unreachable {
+                    url: "memory".to_owned(),
+                    reason: "nobody listens".to_owned(),
+                });
+            }
+            attach(ours, None, HANDSHAKE, tasks).await
+        })
+    }
+
+    fn label(&self) -> String {
+        "memory".to_owned()
+    }
+}
