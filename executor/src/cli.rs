@@ -1,0 +1,257 @@
+//! The command line as a value. Owns what may be asked for and the words of a refusal; reads no
+//! environment, opens nothing and starts nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Serves this machine's files and processes to a farstep orchestrator.
+#[derive(Debug, Parser)]
+#[command(name = "farstep-executor", version)]
+pub struct Args {
+    /// Where to listen: ws://IP:PORT (port 0 picks a free one), stdio or stdio://
+    #[arg(long, value_name = "WHERE", default_value = "ws://127.0.0.1:0")]
+    listen: String,
+
+    /// How many calls of one connection may work at once; waiting polls and control calls are free
+    #[arg(long, value_name = "N")]
+    concurrent_requests: Option<u16>,
+
+    /// Output kept for each process, in bytes; a process nobody reads pauses when it is full
+    #[arg(long, value_name = "BYTES")]
+    retain_bytes: Option<usize>,
+
+    /// Seconds a session without a connection, and a closed process, are kept (at least 60)
+    #[arg(long, value_name = "SECONDS", default_value_t = DETACHED_SECONDS)]
+    detached_seconds: u64,
+}
+
+/// How long a session outlives its connection: above the window in which the clients in the
+/// field try to come back (25 s for old ones, more for newer ones).
+const DETACHED_SECONDS: u64 = 80;
+
+/// Below this a client that is still trying to recover would find its session gone.
+const DETACHED_SECONDS_MIN: u64 = 60;
+
+/// Below this a fast command would lose its first output to the first slow poll.
+const RETAIN_BYTES_MIN: usize = 64 * 1024;
+
+/// What the executor was asked to do, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where orchestrators reach us.
+    pub listen: Listen,
+    /// Calls of one connection that may work at once; the server's own bound when absent.
+    pub calls_at_once: Option<usize>,
+    /// Output retained for each process; the server's own bound when absent.
+    pub retain_bytes: Option<usize>,
+    /// How long a detached session and a closed process are kept.
+    pub detached: Duration,
+}
+
+/// The two transports an executor offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// A websocket listener on a loopback address.
+    WebSocket(SocketAddr),
+    /// One connection on standard input and output.
+    Stdio,
+}
+
+impl Settings {
+    /// The settings of an executor that was given no flags but where to listen.
+    pub fn new(listen: Listen) -> Settings {
+        Settings {
+            listen,
+            calls_at_once: None,
+            retain_bytes: None,
+            detached: Duration::from_secs(DETACHED_SECONDS),
+        }
+    }
+}
+
+/// A command line that was understood and is refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    #[error("--listen takes ws://IP:PORT, stdio or stdio://, not {0:?}")]
+    Listen(String),
+    #[error("--listen {0:?}: the host must be an IP address, not a name (try ws://127.0.0.1:0)")]
+    NotAnAddress(String),
+    #[error(
+        "--listen {0}: refused, because it is not a loopback address and there is no \
+         authentication yet: whoever reaches the port could run commands here. Listen on \
+         ws://127.0.0.1:PORT and forward the port (ssh -L), or use --listen stdio over ssh"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("--concurrent-requests must be at least 1")]
+    NoConcurrency,
+    #[error("--retain-bytes must be at least {RETAIN_BYTES_MIN}")]
+    RetainTooLittle,
+    #[error("--detached-seconds must be at least {DETACHED_SECONDS_MIN}")]
+    DetachedTooShort,
+}
+
+impl Refused {
+    /// The exit status: 2 for what would be unsafe, 1 for what makes no sense.
+    pub fn status(&self) -> u8 {
+        match self {
+            Refused::NotLoopback(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl TryFrom<Args> for Settings {
+    type Error = Refused;
+
+    fn try_from(args: Args) -> Result<Settings, Refused> {
+        let listen = listen(&args.listen)?;
+        if args.concurrent_requests == Some(0) {
+            return Err(Refused::NoConcurrency);
+        }
+        if args
+            .retain_bytes
+            .is_some_and(|bytes| bytes < RETAIN_BYTES_MIN)
+        {
+            return Err(Refused::RetainTooLittle);
+        }
+        if args.detached_seconds < DETACHED_SECONDS_MIN {
+            return Err(Refused::DetachedTooShort);
+        }
+        Ok(Settings {
+            listen,
+            calls_at_once: args.concurrent_requests.map(usize::from),
+            retain_bytes: args.retain_bytes,
+            detached: Duration::from_secs(args.detached_seconds),
+        })
+    }
+}
+
+fn listen(text: &str) -> Result<Listen, Refused> {
+    if matches!(text, "stdio" | "stdio://") {
+        return Ok(Listen::Stdio);
+    }
+    let Some(authority) = text.strip_prefix("ws://") else {
+        return Err(Refused::Listen(text.to_owned()));
+    };
+    let address: SocketAddr = authority
+        .parse()
+        .map_err(|_| match authority.rsplit_once(':') {
+            Some((host, port)) if is_a_name(host) && port.parse::<u16>().is_ok() => {
+                Refused::NotAnAddress(text.to_owned())
+            }
+            _ => Refused::Listen(text.to_owned()),
+        })?;
+    // An IPv4 address in IPv6 clothes is judged by what it reaches.
+    if address.ip().to_canonical().is_loopback() {
+        Ok(Listen::WebSocket(address))
+    } else {
+        Err(Refused::NotLoopback(address))
+    }
+}
+
+fn is_a_name(host: &str) -> bool {
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(args: &[&str]) -> Result<Settings, Refused> {
+        let args = ["farstep-executor"].iter().chain(args);
+        Settings::try_from(Args::try_parse_from(args).unwrap())
+    }
+
+    #[test]
+    fn loopback_and_stdio_are_where_an_executor_may_listen() {
+        let any = |text: &str| Ok(Settings::new(Listen::WebSocket(text.parse().unwrap())));
+        assert_eq!(settings(&[]), any("127.0.0.1:0"));
+        assert_eq!(
+            settings(&["--listen", "ws://127.0.0.9:4500"]),
+            any("127.0.0.9:4500")
+        );
+        assert_eq!(settings(&["--listen", "ws://[::1]:0"]), any("[::1]:0"));
+        for stdio in ["stdio", "stdio://"] {
+            assert_eq!(
+                settings(&["--listen", stdio]),
+                Ok(Settings::new(Listen::Stdio))
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_loopback_is_refused_with_status_two() {
+        for host in [
+            "0.0.0.0:0",
+            "[::]:0",
+            "[::ffff:0.0.0.0]:80",
+            "10.0.0.7:4500",
+            "[2001:db8::1]:1",
+        ] {
+            let refused = settings(&["--listen", &format!("ws://{host}")]).unwrap_err();
+            assert_eq!(refused, Refused::NotLoopback(host.parse().unwrap()));
+            assert_eq!(refused.status(), 2);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_status_one() {
+        let odd = [
+            "ws://127.0.0.1",
+            "ws://127.0.0.1:0/",
+            "http://127.0.0.1:0",
+            "127.0.0.1:0",
+            "",
+            "ws://[::1]",
+            "ws://:0",
+        ];
+        for text in odd {
+            let refused = settings(&["--listen", text]).unwrap_err();
+            assert_eq!(
+                (&refused, refused.status()),
+                (&Refused::Listen(text.to_owned()), 1)
+            );
+        }
+        let name = "ws://localhost:0".to_owned();
+        assert_eq!(
+            settings(&["--listen", &name]),
+            Err(Refused::NotAnAddress(name))
+        );
+    }
+
+    #[test]
+    fn bounds_that_would_break_clients_are_refused() {
+        assert_eq!(
+            settings(&["--concurrent-requests", "0"]),
+            Err(Refused::NoConcurrency)
+        );
+        assert_eq!(
+            settings(&["--retain-bytes", "10"]),
+            Err(Refused::RetainTooLittle)
+        );
+        assert_eq!(
+            settings(&["--detached-seconds", "59"]),
+            Err(Refused::DetachedTooShort)
+        );
+        let most = settings(&[
+            "--concurrent-requests",
+            "16",
+            "--retain-bytes",
+            "1048576",
+            "--detached-seconds",
+            "60",
+        ]);
+        let wanted = Settings {
+            listen: Listen::WebSocket("127.0.0.1:0".parse().unwrap()),
+            calls_at_once: Some(16),
+            retain_bytes: Some(1 << 20),
+            detached: Duration::from_secs(60),
+        };
+        assert_eq!(most, Ok(wanted));
+    }
+}
