@@ -1,0 +1,150 @@
+//! What all connections of one executor share: its description, its processes, its sessions and
+//! its limits.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farstep_protocol::frame;
+use farstep_protocol::method::environment::EnvironmentInfo;
+use farstep_transport::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
+
+use crate::attached::Attached;
+use crate::cli::Settings;
+use crate::info::{self, Host};
+use crate::pool::{self, InPlace};
+use crate::process::{self, Table};
+use crate::session::{ResumeError, Sessions};
+use crate::{connection, dispatch, fs};
+
+/// How long children may take to be gone when the executor stops. They are killed, so this is
+/// only the kernel's time; beyond it we go, and the parent-death signal is behind us.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// One executor.
+pub struct Server {
+    processes: Arc<process::Host>,
+    sessions: Arc<Sessions<Table>>,
+    info: EnvironmentInfo,
+    info_json: String,
+    in_place: InPlace,
+    calls_at_once: usize,
+}
+
+impl Server {
+    /// Prepares an executor. `variables` is its own environment, from which that of its children
+    /// is made.
+    pub fn new(
+        settings: &Settings,
+        host: &Host,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Arc<Server> {
+        let for_processes = process_settings(settings);
+        let limits = limits(settings, &for_processes);
+        let info = info::describe(host, &CAPABILITIES, &limits);
+        let mut info_json = String::new();
+        frame::write_json(&mut info_json, &info);
+        Arc::new(Server {
+            processes: process::Host::new(for_processes, variables),
+            sessions: Arc::new(Sessions::new(settings.detached)),
+            info,
+            info_json,
+            in_place: InPlace::new(pool::WORKERS),
+            calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
+        })
+    }
+
+    /// Ends sessions that nobody came back to, until the executor stops.
+    pub(crate) async fn reap(&self) -> Infallible {
+        loop {
+            for (session, processes) in self.sessions.expired().await {
+                tracing::info!(%session, "session expired");
+                drop(processes);
+            }
+        }
+    }
+
+    /// Kills every process and waits until they are gone, within a grace.
+    pub async fn finish(&self) {
+        drop(self.sessions.take_all());
+        if tokio::time::timeout(STOP_GRACE, self.processes.finished())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some processes were still ending when the executor went");
+        }
+    }
+
+    pub(crate) fn open(&self) -> Attached {
+        Attached::opened(self.sessions.open(Table::new(Arc::clone(&self.processes))))
+    }
+
+    pub(crate) fn resume(&self, id: &str) -> Result<Attached, ResumeError> {
+        self.sessions.resume(id).map(Attached::resumed)
+    }
+
+    pub(crate) fn info(&self) -> &EnvironmentInfo {
+        &self.info
+    }
+
+    pub(crate) fn info_json(&self) -> &str {
+        &self.info_json
+    }
+
+    pub(crate) fn in_place(&self) -> &InPlace {
+        &self.in_place
+    }
+
+    pub(crate) fn calls_at_once(&self) -> usize {
+        self.calls_at_once
+    }
+}
+
+/// What can be used beyond the core of the protocol.
+const CAPABILITIES: [&str; 1] = ["fileWriteStreaming"];
+
+fn process_settings(settings: &Settings) -> process::Settings {
+    let mut chosen = process::Settings {
+        remembered_for: settings.detached,
+        ..process::Settings::default()
+    };
+    if let Some(bytes) = settings.retain_bytes {
+        chosen.output.retained_bytes = bytes;
+    }
+    chosen
+}
+
+/// The limits in force, as `environment/info` names them.
+fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str, u64); 15] {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    [
+        ("messageBytes", count(MESSAGE_BYTES_MAX)),
+        ("frameBytes", count(FRAME_BYTES_MAX)),
+        ("requestsInFlight", count(connection::IN_FLIGHT_MAX)),
+        (
+            "callsAtOnce",
+            count(settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE)),
+        ),
+        ("answersQueued", count(connection::ANSWERS_MAX)),
+        ("answerBytesQueued", count(connection::ANSWER_BYTES_MAX)),
+        ("processIdBytes", count(dispatch::PROCESS_ID_BYTES_MAX)),
+        ("writeIdBytes", count(dispatch::WRITE_ID_BYTES_MAX)),
+        ("processesPerSession", count(processes.per_session)),
+        ("processes", count(processes.in_all)),
+        ("retainedBytes", count(processes.output.retained_bytes)),
+        ("retainedChunks", count(processes.output.retained_chunks)),
+        ("readFileBytes", fs::READ_FILE_BYTES_MAX),
+        ("fileHandles", count(fs::HANDLES_MAX)),
+        ("detachedSeconds", settings.detached.as_secs()),
+    ]
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("sessions", &self.sessions)
+            .finish_non_exhaustive()
+    }
+}
