@@ -1,0 +1,327 @@
+//! From a request to its one answer: which methods there are, where each one runs, and what has to
+//! wait for what.
+//!
+//! ```text
+//!   request ─▶ small, nothing in the way ─▶ answered in place
+//!           ├▶ may take long ─────────────▶ pool ───────────────────▶ finished
+//!           ├▶ conflicts with one before ─▶ waits ─▶ pool ──────────▶ finished
+//!           └▶ its process is starting ───▶ parked ─▶ asked again when the start is answered
+//! ```
+//!
+//! Everything here belongs to one connection's task, so nothing is locked. What may block is a
+//! closure over plain values, run in place or on the pool.
+
+mod blocks;
+mod files;
+mod process;
+mod sandbox;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use farstep_protocol::frame;
+use farstep_protocol::method::{environment, fs as fs_method, process as process_method};
+use farstep_protocol::rpc::{Request, RequestId, RpcError};
+use farstep_transport::Text;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use crate::errors;
+use crate::fs::{Admit, Handle, Handles, PathOrder, Reservation, Ticket};
+use crate::pool::{self, Permission};
+use crate::process::{Process, Table};
+use crate::server::Server;
+pub(crate) use process::{PROCESS_ID_BYTES_MAX, WRITE_ID_BYTES_MAX};
+
+/// What became of a request.
+pub(crate) enum Answer {
+    /// Its answer.
+    Now(Text),
+    /// The answer comes when this does; give it to [`Calls::finish`].
+    Later(Flight),
+    /// It waits inside for something that is in flight.
+    Waits,
+}
+
+/// A call in flight.
+pub(crate) type Flight = Pin<Box<dyn Future<Output = Finished> + Send>>;
+
+/// A call that was in flight.
+pub(crate) struct Finished {
+    text: Text,
+    effect: Effect,
+}
+
+/// What the end of a call changes for others.
+enum Effect {
+    Nothing,
+    /// Requests that conflict with this one may go on.
+    Path(Ticket),
+    /// Requests for this process may go on, and its events may follow the answer.
+    Started(Box<str>, Option<Arc<Process>>),
+    /// A handle has its file, or has not.
+    Opened(Reservation, Option<Handle>),
+    /// A handle's file failed.
+    Failed(Box<str>, Arc<Handle>),
+}
+
+/// What is possible again since a call has finished.
+pub(crate) struct Released {
+    /// The answer of the call that finished.
+    pub(crate) text: Text,
+    /// Calls that were waiting and are in flight now.
+    pub(crate) flights: Vec<Flight>,
+    /// Messages to be handled once more, in this order.
+    pub(crate) messages: Vec<Text>,
+}
+
+/// The calls of one connection.
+pub(crate) struct Calls {
+    server: Arc<Server>,
+    /// Places on the pool.
+    places: Arc<Semaphore>,
+    paths: PathOrder,
+    last_ticket: u64,
+    /// Admitted, but behind a conflicting call. Bounded with what is in flight.
+    waiting: HashMap<Ticket, Job>,
+    handles: Handles,
+    /// Processes being started, each with the requests that came for it meanwhile.
+    starting: HashMap<Box<str>, Vec<Text>>,
+    parked: usize,
+}
+
+/// A call that may block, with the id to answer it under.
+struct Job {
+    id: RequestId,
+    work: Box<dyn FnOnce(&RequestId) -> Outcome + Send>,
+}
+
+/// A whole reply, or why there is none.
+type Outcome = Result<Text, RpcError>;
+
+impl Job {
+    fn new(id: RequestId, work: impl FnOnce(&RequestId) -> Outcome + Send + 'static) -> Job {
+        Job {
+            id,
+            work: Box::new(work),
+        }
+    }
+
+    fn run(self) -> Text {
+        settle(&self.id, (self.work)(&self.id))
+    }
+}
+
+impl Calls {
+    pub(crate) fn new(server: Arc<Server>) -> Calls {
+        Calls {
+            places: Arc::new(Semaphore::new(server.calls_at_once())),
+            server,
+            paths: PathOrder::new(),
+            last_ticket: 0,
+            waiting: HashMap::new(),
+            handles: Handles::new(),
+            starting: HashMap::new(),
+            parked: 0,
+        }
+    }
+
+    /// How many requests wait inside.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len() + self.parked
+    }
+
+    /// Answers a request, or says when. `message` is the text the request was read from.
+    pub(crate) fn answer(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        request: Request<'_>,
+    ) -> Answer {
+        let id = request.id.clone();
+        self.route(session, message, request)
+            .unwrap_or_else(|error| Answer::Now(refusal(&id, &error)))
+    }
+
+    fn route(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        request: Request<'_>,
+    ) -> Result<Answer, RpcError> {
+        let Request {
+            id,
+            method,
+            params,
+            trace: _,
+        } = request;
+        match &*method {
+            environment::STATUS => {
+                params.none()?;
+                Ok(Answer::Now(raw_reply(&id, r#"{"status":"ready"}"#)))
+            }
+            environment::INFO => {
+                params.none()?;
+                Ok(Answer::Now(raw_reply(&id, self.server.info_json())))
+            }
+            process_method::START => self.start(session, id, params.parse()?),
+            process_method::READ => self.read(session, message, id, &params.parse()?),
+            process_method::WRITE => self.write(session, message, id, &params.parse()?),
+            process_method::SIGNAL => self.signal(session, message, id, &params.parse()?),
+            process_method::TERMINATE => self.terminate(session, message, id, &params.parse()?),
+            fs_method::READ_FILE => self.read_file(id, params.parse()?),
+            fs_method::WRITE_FILE => self.write_file(message, id, params.parse()?),
+            fs_method::CREATE_DIRECTORY => self.create_directory(id, params.parse()?),
+            fs_method::GET_METADATA => self.get_metadata(id, params.parse()?),
+            fs_method::CANONICALIZE => self.canonicalize(id, params.parse()?),
+            fs_method::READ_DIRECTORY => self.read_directory(id, params.parse()?),
+            fs_method::WALK => self.walk(id, params.parse()?),
+            fs_method::REMOVE => self.remove(id, params.parse()?),
+            fs_method::COPY => self.copy(id, params.parse()?),
+            fs_method::OPEN => self.open(id, params.parse()?),
+            fs_method::READ_BLOCK => self.read_block(id, params.parse()?),
+            fs_method::WRITE_BLOCK => self.write_block(message, id, params.parse()?),
+            fs_method::CLOSE => self.close(id, params.parse()?),
+            _ => Err(errors::unknown_method(&method)),
+        }
+    }
+
+    /// Takes back a call that was in flight. Its answer must be queued before anything of its
+    /// process is taken.
+    pub(crate) fn finish(&mut self, finished: Finished) -> Released {
+        let (mut flights, mut messages) = (Vec::new(), Vec::new());
+        match finished.effect {
+            Effect::Nothing => {}
+            Effect::Path(ticket) => {
+                for next in self.paths.finish(ticket) {
+                    if let Some(job) = self.waiting.remove(&next) {
+                        flights.push(self.on_pool(job, Effect::Path(next)));
+                    }
+                }
+            }
+            Effect::Started(process_id, process) => {
+                messages = self.starting.remove(&process_id).unwrap_or_default();
+                self.parked -= messages.len();
+                if let Some(process) = process {
+                    process.announce();
+                }
+            }
+            Effect::Opened(reservation, Some(handle)) => self.handles.install(reservation, handle),
+            Effect::Opened(reservation, None) => self.handles.release(reservation),
+            Effect::Failed(id, handle) => self.handles.discard(&id, &handle),
+        }
+        Released {
+            text: finished.text,
+            flights,
+            messages,
+        }
+    }
+
+    /// The permission to answer in place, if anybody still has one.
+    fn in_place(&self) -> Option<Permission<'_>> {
+        self.server.in_place().enter()
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    /// Runs what may block on the pool, as soon as everything it conflicts with is done.
+    fn in_turn(&mut self, ticket: Ticket, admit: Admit, job: Job) -> Answer {
+        match admit {
+            Admit::Now => Answer::Later(self.on_pool(job, Effect::Path(ticket))),
+            Admit::Wait => {
+                self.waiting.insert(ticket, job);
+                Answer::Waits
+            }
+        }
+    }
+
+    fn on_pool(&self, job: Job, effect: Effect) -> Flight {
+        let (places, id) = (Arc::clone(&self.places), job.id.clone());
+        Box::pin(async move {
+            let done = pool::run(places, || job.run()).await;
+            let text = done.unwrap_or_else(|lost| refusal(&id, &errors::lost(lost)));
+            Finished { text, effect }
+        })
+    }
+}
+
+/// Methods that exist, here or in other executors; what is sent too early for the handshake is
+/// told so, and anything else that there is no such method.
+pub(crate) fn is_known(method: &str) -> bool {
+    const FAMILIES: [&str; 7] = [
+        "environment/",
+        "process/",
+        "fs/",
+        "http/",
+        "environmentConfig/",
+        "capabilities/",
+        "capabilityRoots/",
+    ];
+    FAMILIES.iter().any(|family| method.starts_with(family))
+}
+
+fn settle(id: &RequestId, outcome: Outcome) -> Text {
+    outcome.unwrap_or_else(|error| refusal(id, &error))
+}
+
+pub(crate) fn refusal(id: &RequestId, error: &RpcError) -> Text {
+    let mut out = String::new();
+    frame::refusal(&mut out, id, error);
+    out.into()
+}
+
+pub(crate) fn reply<T: Serialize + ?Sized>(id: &RequestId, result: &T) -> Text {
+    let mut out = String::new();
+    frame::reply(&mut out, id, result);
+    out.into()
+}
+
+/// A reply whose result is JSON already.
+fn raw_reply(id: &RequestId, result: &str) -> Text {
+    let mut out = String::with_capacity(result.len() + REPLY_FRAME_BYTES);
+    frame::reply_with(&mut out, id, |out| out.push_str(result));
+    out.into()
+}
+
+/// A reply whose result `write` appends as JSON.
+fn written(id: &RequestId, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
+    let mut head = String::new();
+    frame::reply_with(&mut head, id, |_| {});
+    let mut out = head.into_bytes();
+    let tail = out.pop();
+    write(&mut out);
+    out.extend(tail);
+    Text::try_from(out).map_err(|_| errors::not_json())
+}
+
+/// A member of `message` that outlives the parsing of it, without a copy unless it was escaped.
+fn shared(message: &Text, member: Cow<'_, str>) -> Text {
+    match member {
+        Cow::Borrowed(part) => {
+            let whole: Bytes = message.clone().into();
+            // A part of valid text at character bounds is valid text; this proves it once more.
+            Text::try_from(whole.slice_ref(part.as_bytes()))
+                .unwrap_or_else(|_| part.to_owned().into())
+        }
+        Cow::Owned(part) => part.into(),
+    }
+}
+
+/// What surrounds a result when the id is a number.
+const REPLY_FRAME_BYTES: usize = 40;
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls")
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}

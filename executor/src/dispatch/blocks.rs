@@ -1,0 +1,156 @@
+//! The `fs/` methods on open files. Handles belong to the connection and end with it.
+
+use std::sync::Arc;
+
+use farstep_protocol::frame;
+use farstep_protocol::method::Empty;
+use farstep_protocol::method::fs::{
+    Handle as HandleId, OpenMode, OpenParams, ReadBlockParams, WriteBlockParams,
+};
+use farstep_protocol::rpc::{RequestId, RpcError};
+use farstep_transport::Text;
+
+use super::files::IN_PLACE_BYTES_MAX;
+use super::{Answer, Calls, Effect, Finished, Outcome, refusal, reply, sandbox, settle, shared};
+use crate::errors;
+use crate::fs::{Handle, HandleError, Mode};
+use crate::pool;
+
+impl Calls {
+    pub(super) fn open(&mut self, id: RequestId, params: OpenParams) -> Result<Answer, RpcError> {
+        sandbox::unconfined(params.sandbox.as_ref())?;
+        let path = params
+            .path
+            .to_host()
+            .map_err(|error| errors::path(&error))?;
+        let mode = match params.mode {
+            OpenMode::Read => Mode::Read,
+            OpenMode::Replace => Mode::Replace,
+        };
+        let reservation = self
+            .handles
+            .reserve(&params.handle_id)
+            .map_err(|error| errors::handle(&error))?;
+        let result = HandleId {
+            handle_id: params.handle_id,
+        };
+        if let Some(_permission) = self.server.in_place().enter() {
+            return Ok(Answer::Now(match Handle::open(&path, mode) {
+                Ok(handle) => {
+                    self.handles.install(reservation, handle);
+                    reply(&id, &result)
+                }
+                Err(error) => {
+                    self.handles.release(reservation);
+                    refusal(&id, &errors::file(&error))
+                }
+            }));
+        }
+        let places = Arc::clone(&self.places);
+        Ok(Answer::Later(Box::pin(async move {
+            let opened = pool::run(places, move || Handle::open(&path, mode)).await;
+            let (text, handle) = match opened {
+                Ok(Ok(handle)) => (reply(&id, &result), Some(handle)),
+                Ok(Err(error)) => (refusal(&id, &errors::file(&error)), None),
+                Err(lost) => (refusal(&id, &errors::lost(lost)), None),
+            };
+            Finished {
+                text,
+                effect: Effect::Opened(reservation, handle),
+            }
+        })))
+    }
+
+    pub(super) fn read_block(
+        &mut self,
+        id: RequestId,
+        params: ReadBlockParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        let (offset, len) = (params.offset, params.len);
+        let is_small = len <= IN_PLACE_BYTES_MAX as u64;
+        self.on_handle(id, &params.handle_id, is_small, move |id, handle| {
+            let block = handle.read_block(offset, len)?;
+            let mut out = String::new();
+            frame::read_block_reply(&mut out, id, &block.bytes, block.eof);
+            Ok(out.into())
+        })
+    }
+
+    pub(super) fn write_block(
+        &mut self,
+        message: &Text,
+        id: RequestId,
+        params: WriteBlockParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        let offset = params.offset;
+        let is_small = params.chunk.len() <= IN_PLACE_BYTES_MAX;
+        let chunk = shared(message, params.chunk);
+        self.on_handle(id, &params.handle_id, is_small, move |id, handle| {
+            let Some(bytes) = frame::read_base64(&chunk) else {
+                return Ok(refusal(id, &errors::base64("chunk")));
+            };
+            handle.write_block(offset, &bytes)?;
+            Ok(reply(id, &Empty {}))
+        })
+    }
+
+    pub(super) fn close(&mut self, id: RequestId, params: HandleId) -> Result<Answer, RpcError> {
+        self.handles
+            .close(&params.handle_id)
+            .map_err(|error| errors::handle(&error))?;
+        Ok(Answer::Now(reply(&id, &Empty {})))
+    }
+
+    /// Runs `work` on an open file. Blocks are positional, so they need no order among each other.
+    fn on_handle(
+        &mut self,
+        id: RequestId,
+        handle_id: &str,
+        is_small: bool,
+        work: impl FnOnce(&RequestId, &Handle) -> Result<Text, HandleError> + Send + 'static,
+    ) -> Result<Answer, RpcError> {
+        let handle = self
+            .handles
+            .get(handle_id)
+            .map_err(|error| errors::handle(&error))?;
+        if is_small && let Some(_permission) = self.server.in_place().enter() {
+            let done = work(&id, &handle);
+            if failed(&done) {
+                self.handles.discard(handle_id, &handle);
+            }
+            return Ok(Answer::Now(settle(&id, outcome(done))));
+        }
+        let (places, handle_id) = (Arc::clone(&self.places), Box::from(handle_id));
+        Ok(Answer::Later(Box::pin(async move {
+            let working = (id.clone(), Arc::clone(&handle));
+            let done = pool::run(places, move || work(&working.0, &working.1)).await;
+            let done = match done {
+                Ok(done) => done,
+                Err(lost) => {
+                    return Finished {
+                        text: refusal(&id, &errors::lost(lost)),
+                        effect: Effect::Nothing,
+                    };
+                }
+            };
+            let effect = if failed(&done) {
+                Effect::Failed(handle_id, handle)
+            } else {
+                Effect::Nothing
+            };
+            Finished {
+                text: settle(&id, outcome(done)),
+                effect,
+            }
+        })))
+    }
+}
+
+/// Whether the file itself failed: after that nobody knows where it stands.
+fn failed(done: &Result<Text, HandleError>) -> bool {
+    matches!(done, Err(HandleError::File(_)))
+}
+
+fn outcome(done: Result<Text, HandleError>) -> Outcome {
+    done.map_err(|error| errors::handle(&error))
+}

@@ -1,0 +1,383 @@
+//! The `fs/` methods that name paths. Requests on paths that overlap keep their order when one of
+//! them changes something.
+
+use std::path::{Path, PathBuf};
+
+use farstep_path_uri::PathUri;
+use farstep_protocol::frame;
+use farstep_protocol::method::Empty;
+use farstep_protocol::method::fs::{
+    CanonicalizeResult, CopyParams, CreateDirectoryParams, Metadata, PathParams, RemoveParams,
+    WalkParams, WriteFileParams,
+};
+use farstep_protocol::rpc::{RequestId, RpcError};
+use farstep_transport::Text;
+
+use super::{Answer, Calls, Job, Outcome, reply, sandbox, settle};
+use crate::errors;
+use crate::fs::{
+    self, Access, Bounds, Links, READ_FILE_BYTES_MAX, Reach, ReadFile, Remove, WalkOptions,
+};
+
+/// What is read or written in place at most: below, handing it to another thread costs more.
+pub(super) const IN_PLACE_BYTES_MAX: usize = 64 * 1024;
+
+/// What of a large file is in memory beside its answer. A multiple of three, so that the base64 of
+/// the pieces is the base64 of the whole.
+const PIECE_BYTES: usize = 192 * 1024;
+
+/// What a call does to its path.
+#[derive(Clone, Copy)]
+enum Claim {
+    Reads(Reach),
+    Changes(Reach),
+}
+
+impl Claim {
+    fn on(self, path: &Path) -> Access<'_> {
+        match self {
+            Claim::Reads(reach) => Access::read(path, reach),
+            Claim::Changes(reach) => Access::change(path, reach),
+        }
+    }
+}
+
+/// Where a call should run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// Ends in the page cache, almost always.
+    Small,
+    /// May take long.
+    Large,
+}
+
+impl Calls {
+    pub(super) fn read_file(
+        &mut self,
+        id: RequestId,
+        params: PathParams,
+    ) -> Result<Answer, RpcError> {
+        let (path, links) = place(&params)?;
+        let access = Access::read(&path, Reach::Path);
+        let in_place = if self.paths.is_free(&access) {
+            self.in_place()
+        } else {
+            None
+        };
+        let begun = in_place
+            .map(|_permission| begin_read(&id, &path, links))
+            .transpose()?;
+        match begun {
+            Some(Begun::Answer(text)) => Ok(Answer::Now(text)),
+            Some(Begun::Large(file)) => {
+                let ticket = self.next_ticket();
+                let admit = self.paths.admit(ticket, access);
+                Ok(self.in_turn(
+                    ticket,
+                    admit,
+                    Job::new(id, move |id| content(id, &path, file)),
+                ))
+            }
+            None => Ok(self.on_path(
+                id,
+                path,
+                Claim::Reads(Reach::Path),
+                Weight::Large,
+                move |id, path| content(id, path, open(path, links)?),
+            )),
+        }
+    }
+
+    pub(super) fn write_file(
+        &mut self,
+        message: &Text,
+        id: RequestId,
+        params: WriteFileParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        sandbox::unconfined(params.sandbox.as_ref())?;
+        let (path, links) = (host(&params.path)?, links(params.follow_symlinks));
+        let claim = Claim::Changes(Reach::Path);
+        if params.data_base64.len() <= IN_PLACE_BYTES_MAX {
+            let bytes = decode(&params.data_base64)?;
+            return Ok(
+                self.on_path(id, path, claim, Weight::Small, move |id, path| {
+                    fs::write(path, &bytes, links).map_err(|error| errors::file(&error))?;
+                    Ok(reply(id, &Empty {}))
+                }),
+            );
+        }
+        // The text stays where it was received; only the pool turns it into bytes.
+        let data = super::shared(message, params.data_base64);
+        Ok(
+            self.on_path(id, path, claim, Weight::Large, move |id, path| {
+                fs::write(path, &decode(&data)?, links).map_err(|error| errors::file(&error))?;
+                Ok(reply(id, &Empty {}))
+            }),
+        )
+    }
+
+    pub(super) fn create_directory(
+        &mut self,
+        id: RequestId,
+        params: CreateDirectoryParams,
+    ) -> Result<Answer, RpcError> {
+        sandbox::unconfined(params.sandbox.as_ref())?;
+        let (path, links) = (host(&params.path)?, links(params.follow_symlinks));
+        let recursive = params.recursive;
+        let make = move |id: &RequestId, path: &Path| {
+            fs::create_directory(path, recursive, links).map_err(|error| errors::file(&error))?;
+            Ok(reply(id, &Empty {}))
+        };
+        if !recursive {
+            return Ok(self.on_path(id, path, Claim::Changes(Reach::Path), Weight::Small, make));
+        }
+        // Its missing parents change too, so it claims the topmost one.
+        let topmost = fs::topmost_missing(&path).to_path_buf();
+        let claim = Claim::Changes(Reach::Subtree);
+        Ok(
+            self.on_path(id, topmost, claim, Weight::Small, move |id, _| {
+                make(id, &path)
+            }),
+        )
+    }
+
+    pub(super) fn get_metadata(
+        &mut self,
+        id: RequestId,
+        params: PathParams,
+    ) -> Result<Answer, RpcError> {
+        let (path, links) = place(&params)?;
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Reads(Reach::Path),
+            Weight::Small,
+            move |id, path| {
+                let found = fs::metadata(path, links).map_err(|error| errors::file(&error))?;
+                let metadata = Metadata {
+                    is_directory: found.is_directory,
+                    is_file: found.is_file,
+                    is_symlink: found.is_symlink,
+                    size: found.size,
+                    created_at_ms: found.created_at_ms,
+                    modified_at_ms: found.modified_at_ms,
+                };
+                Ok(reply(id, &metadata))
+            },
+        ))
+    }
+
+    pub(super) fn canonicalize(
+        &mut self,
+        id: RequestId,
+        params: PathParams,
+    ) -> Result<Answer, RpcError> {
+        let (path, _) = place(&params)?;
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Reads(Reach::Path),
+            Weight::Small,
+            move |id, path| {
+                let found = fs::canonicalize(path).map_err(|error| errors::file(&error))?;
+                let path = PathUri::from_host(&found).map_err(|error| errors::path(&error))?;
+                Ok(reply(id, &CanonicalizeResult { path }))
+            },
+        ))
+    }
+
+    pub(super) fn read_directory(
+        &mut self,
+        id: RequestId,
+        params: PathParams,
+    ) -> Result<Answer, RpcError> {
+        let (path, _) = place(&params)?;
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Reads(Reach::Subtree),
+            Weight::Large,
+            move |id, path| {
+                let listing = fs::read_directory(path).map_err(|error| errors::file(&error))?;
+                super::written(id, |out| listing.write_json(out))
+            },
+        ))
+    }
+
+    pub(super) fn walk(&mut self, id: RequestId, params: WalkParams) -> Result<Answer, RpcError> {
+        sandbox::unconfined(params.sandbox.as_ref())?;
+        let path = host(&params.path)?;
+        let options = WalkOptions {
+            max_depth: params.options.max_depth,
+            max_directories: params.options.max_directories,
+            max_entries: params.options.max_entries,
+            follow_directory_symlinks: params.options.follow_directory_symlinks,
+            prune_hidden_directories: params.options.prune_hidden_directories,
+        };
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Reads(Reach::Subtree),
+            Weight::Large,
+            move |id, path| {
+                let found = fs::walk(path, &options).map_err(|error| errors::file(&error))?;
+                super::written(id, |out| found.write_json(out))
+            },
+        ))
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        id: RequestId,
+        params: RemoveParams,
+    ) -> Result<Answer, RpcError> {
+        sandbox::unconfined(params.sandbox.as_ref())?;
+        let (path, links) = (host(&params.path)?, links(params.follow_symlinks));
+        let how = Remove {
+            recursive: params.recursive,
+            force: params.force,
+        };
+        let weight = if params.recursive {
+            Weight::Large
+        } else {
+            Weight::Small
+        };
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Changes(Reach::Subtree),
+            weight,
+            move |id, path| {
+                fs::remove(path, how, links, Bounds::from_now())
+                    .map_err(|error| errors::file(&error))?;
+                Ok(reply(id, &Empty {}))
+            },
+        ))
+    }
+
+    pub(super) fn copy(&mut self, id: RequestId, params: CopyParams) -> Result<Answer, RpcError> {
+        sandbox::unconfined(params.sandbox.as_ref())?;
+        let (from, to) = (host(&params.source_path)?, host(&params.destination_path)?);
+        let ticket = self.next_ticket();
+        let admit = self.paths.admit(ticket, Access::copy(&from, &to));
+        let job = Job::new(id, move |id| {
+            fs::copy(&from, &to, params.recursive, Bounds::from_now())
+                .map_err(|error| errors::file(&error))?;
+            Ok(reply(id, &Empty {}))
+        });
+        Ok(self.in_turn(ticket, admit, job))
+    }
+
+    /// Runs `work` on a path: in place when it is small and nothing is in the way, else in turn.
+    fn on_path(
+        &mut self,
+        id: RequestId,
+        path: PathBuf,
+        claim: Claim,
+        weight: Weight,
+        work: impl FnOnce(&RequestId, &Path) -> Outcome + Send + 'static,
+    ) -> Answer {
+        let access = claim.on(&path);
+        if weight == Weight::Small
+            && self.paths.is_free(&access)
+            && let Some(_permission) = self.in_place()
+        {
+            return Answer::Now(settle(&id, work(&id, &path)));
+        }
+        let ticket = self.next_ticket();
+        let admit = self.paths.admit(ticket, access);
+        self.in_turn(ticket, admit, Job::new(id, move |id| work(id, &path)))
+    }
+}
+
+/// A file that was opened in place.
+enum Begun {
+    /// Small enough to be read there too.
+    Answer(Text),
+    Large(ReadFile),
+}
+
+fn begin_read(id: &RequestId, path: &Path, links: Links) -> Result<Begun, RpcError> {
+    let file = open(path, links)?;
+    // One that claims to be empty may be any amount of `/proc`.
+    if (1..=IN_PLACE_BYTES_MAX as u64).contains(&file.size()) {
+        content(id, path, file).map(Begun::Answer)
+    } else {
+        Ok(Begun::Large(file))
+    }
+}
+
+fn open(path: &Path, links: Links) -> Result<ReadFile, RpcError> {
+    fs::open_file(path, links, READ_FILE_BYTES_MAX).map_err(|error| errors::file(&error))
+}
+
+/// The answer with a file's content, encoded while it is read.
+fn content(id: &RequestId, path: &Path, file: ReadFile) -> Outcome {
+    let size = usize::try_from(file.size()).unwrap_or(usize::MAX);
+    let mut out = String::with_capacity(
+        (size / 3)
+            .saturating_mul(4)
+            .saturating_add(REPLY_FRAME_BYTES),
+    );
+    let mut outcome = Ok(());
+    frame::reply_with(&mut out, id, |out| {
+        out.push_str("{\"dataBase64\":\"");
+        outcome = append_base64(out, path, file, size);
+        out.push_str("\"}");
+    });
+    outcome.map_err(|error| errors::file(&error))?;
+    Ok(out.into())
+}
+
+fn append_base64(
+    out: &mut String,
+    path: &Path,
+    mut file: ReadFile,
+    size: usize,
+) -> Result<(), fs::FsError> {
+    let room = if size == 0 {
+        UNKNOWN_SIZE_BYTES
+    } else {
+        size.min(PIECE_BYTES)
+    };
+    let mut piece = Vec::with_capacity(room);
+    let mut taken = 0;
+    loop {
+        let count = file.take(path, &mut piece)?;
+        taken += count;
+        // What held as much as it claimed needs no further call to show that this was all.
+        if count == 0 || taken == size {
+            frame::write_base64(out, &piece);
+            return Ok(());
+        }
+        if piece.len() >= room {
+            let whole = piece.len() / 3 * 3;
+            frame::write_base64(out, piece.get(..whole).unwrap_or_default());
+            piece.drain(..whole);
+        }
+    }
+}
+
+/// Room for a file that claims to be empty.
+const UNKNOWN_SIZE_BYTES: usize = 12 * 1024;
+
+/// What surrounds the content in an answer, the last group's padding included.
+const REPLY_FRAME_BYTES: usize = 96;
+
+/// The path of a call that has no other parameters, and whether links are followed.
+fn place(params: &PathParams) -> Result<(PathBuf, Links), RpcError> {
+    sandbox::unconfined(params.sandbox.as_ref())?;
+    Ok((host(&params.path)?, links(params.follow_symlinks)))
+}
+
+fn host(path: &PathUri) -> Result<PathBuf, RpcError> {
+    path.to_host().map_err(|error| errors::path(&error))
+}
+
+fn links(follow: bool) -> Links {
+    if follow { Links::Follow } else { Links::Refuse }
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, RpcError> {
+    frame::read_base64(text).ok_or_else(|| errors::file_base64("dataBase64"))
+}

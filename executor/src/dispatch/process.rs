@@ -1,0 +1,369 @@
+//! The `process/` methods. Requests for a process that is being started wait until the start is
+//! answered, in the order in which they came; none of the others ever waits for another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use farstep_protocol::frame;
+use farstep_protocol::method::Empty;
+use farstep_protocol::method::process::{
+    EnvPolicy as WirePolicy, Inherit as WireInherit, ReadParams, SignalParams, StartParams,
+    StartResult, TerminateParams, TerminateResult, WriteParams, WriteResult, WriteStatus,
+};
+use farstep_protocol::output::ReadPage;
+use farstep_protocol::rpc::{RequestId, RpcError};
+use farstep_transport::Text;
+use tokio::time::Instant;
+
+use super::{Answer, Calls, Effect, Finished, Flight, Job, refusal, reply, sandbox};
+use crate::errors;
+use crate::process::{self, EnvPolicy, Inherit, Lookup, Process, StartRequest, Table};
+
+/// The longest process id, in bytes. Every event repeats it.
+pub(crate) const PROCESS_ID_BYTES_MAX: usize = 256;
+
+/// The longest id of a write, in bytes. Thousands are remembered for each process.
+pub(crate) const WRITE_ID_BYTES_MAX: usize = 128;
+
+/// The longest scope of a shell snapshot, in bytes.
+const SNAPSHOT_SCOPE_BYTES_MAX: usize = 256;
+
+/// A page of output larger than this is encoded on the pool.
+const PAGE_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
+
+impl Calls {
+    pub(super) fn start(
+        &mut self,
+        session: &Table,
+        id: RequestId,
+        params: StartParams,
+    ) -> Result<Answer, RpcError> {
+        check(&params)?;
+        sandbox::unconfined_start(&params)?;
+        let process_id = params.process_id.clone();
+        let request = start_request(params)?;
+        let reservation = session
+            .reserve(&process_id)
+            .map_err(|error| errors::reserve(&error))?;
+        self.starting.insert(process_id.clone().into(), Vec::new());
+        Ok(Answer::Later(Box::pin(async move {
+            let (text, process) = match reservation.start(request).await {
+                Ok(process) => {
+                    tracing::debug!(process = process_id, "process started");
+                    let sandbox_type = Some("none".to_owned());
+                    let result = StartResult {
+                        process_id: process_id.clone(),
+                        sandbox_type,
+                    };
+                    (reply(&id, &result), Some(process))
+                }
+                Err(error) => (refusal(&id, &errors::start(&error)), None),
+            };
+            Finished {
+                text,
+                effect: Effect::Started(process_id.into(), process),
+            }
+        })))
+    }
+
+    pub(super) fn read(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        id: RequestId,
+        params: &ReadParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        if self.park(&params.process_id, message) {
+            return Ok(Answer::Waits);
+        }
+        let Lookup::Known(process) = session.lookup(&params.process_id) else {
+            return Err(errors::unknown_process(&params.process_id));
+        };
+        let (after, max_bytes) = (params.after_seq, params.max_bytes);
+        let page = process.read(after, max_bytes);
+        if params.wait_ms == 0 || has_news(&page, after) {
+            return Ok(self.page(id, page));
+        }
+        // Far beyond what a clock can say is as good as for ever.
+        let deadline = Instant::now().checked_add(Duration::from_millis(params.wait_ms));
+        Ok(Answer::Later(poll(process, id, after, max_bytes, deadline)))
+    }
+
+    pub(super) fn write(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        id: RequestId,
+        params: &WriteParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        if params.write_id.is_empty() || params.write_id.len() > WRITE_ID_BYTES_MAX {
+            return Err(errors::invalid_params(format_args!(
+                "writeId has 1 to {WRITE_ID_BYTES_MAX} bytes"
+            )));
+        }
+        if self.park(&params.process_id, message) {
+            return Ok(Answer::Waits);
+        }
+        let bytes = frame::read_base64(&params.chunk).ok_or_else(|| errors::base64("chunk"))?;
+        let status = match session.lookup(&params.process_id) {
+            Lookup::Unknown => WriteStatus::UnknownProcess,
+            Lookup::Starting(_) => WriteStatus::Starting,
+            Lookup::Known(process) => {
+                match process.begin_write(&params.write_id, Bytes::from(bytes)) {
+                    process::Write::Done(status) => wire_status(status),
+                    process::Write::Waiting(pending) => {
+                        return Ok(Answer::Later(Box::pin(async move {
+                            let result = WriteResult {
+                                status: wire_status(pending.await),
+                            };
+                            Finished {
+                                text: reply(&id, &result),
+                                effect: Effect::Nothing,
+                            }
+                        })));
+                    }
+                }
+            }
+        };
+        Ok(Answer::Now(reply(&id, &WriteResult { status })))
+    }
+
+    pub(super) fn signal(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        id: RequestId,
+        params: &SignalParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        if self.park(&params.process_id, message) {
+            return Ok(Answer::Waits);
+        }
+        if let Lookup::Known(process) = session.lookup(&params.process_id) {
+            process.interrupt();
+        }
+        Ok(Answer::Now(reply(&id, &Empty {})))
+    }
+
+    pub(super) fn terminate(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        id: RequestId,
+        params: &TerminateParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        if self.park(&params.process_id, message) {
+            return Ok(Answer::Waits);
+        }
+        let running = match session.lookup(&params.process_id) {
+            Lookup::Known(process) => process.terminate(),
+            Lookup::Unknown | Lookup::Starting(_) => false,
+        };
+        Ok(Answer::Now(reply(&id, &TerminateResult { running })))
+    }
+
+    /// Keeps a message for a process that is being started here.
+    fn park(&mut self, process_id: &str, message: &Text) -> bool {
+        let Some(waiting) = self.starting.get_mut(process_id) else {
+            return false;
+        };
+        waiting.push(message.clone());
+        self.parked += 1;
+        true
+    }
+
+    fn page(&self, id: RequestId, page: ReadPage) -> Answer {
+        let bytes: usize = page.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        if bytes <= PAGE_IN_PLACE_BYTES_MAX {
+            return Answer::Now(page_reply(&id, &page));
+        }
+        let job = Job::new(id, move |id| Ok(page_reply(id, &page)));
+        Answer::Later(self.on_pool(job, Effect::Nothing))
+    }
+}
+
+/// What is wrong with a start whatever the state of the session.
+fn check(params: &StartParams) -> Result<(), RpcError> {
+    if params.process_id.len() > PROCESS_ID_BYTES_MAX {
+        return Err(errors::invalid_params(format_args!(
+            "processId has at most {PROCESS_ID_BYTES_MAX} bytes"
+        )));
+    }
+    if params.argv.is_empty() {
+        return Err(errors::invalid_params("argv is empty"));
+    }
+    let scope = params
+        .shell_snapshot
+        .as_ref()
+        .map(|snapshot| snapshot.scope_id.len());
+    if scope.is_some_and(|bytes| !(1..=SNAPSHOT_SCOPE_BYTES_MAX).contains(&bytes)) {
+        let why = format_args!("shellSnapshot.scopeId has 1 to {SNAPSHOT_SCOPE_BYTES_MAX} bytes");
+        return Err(errors::invalid_params(why));
+    }
+    Ok(())
+}
+
+fn start_request(params: StartParams) -> Result<StartRequest, RpcError> {
+    Ok(StartRequest {
+        cwd: params
+            .cwd
+            .to_host()
+            .map_err(|error| errors::invalid_params(&error))?,
+        argv: params.argv,
+        arg0: params.arg0,
+        env: params.env.into_iter().collect(),
+        env_policy: params.env_policy.map(env_policy),
+        stdio: StartRequest::stdio(params.tty, params.pipe_stdin),
+    })
+}
+
+fn env_policy(policy: WirePolicy) -> EnvPolicy {
+    EnvPolicy {
+        inherit: match policy.inherit {
+            WireInherit::All => Inherit::All,
+            WireInherit::Core => Inherit::Core,
+            WireInherit::None => Inherit::None,
+        },
+        ignore_default_excludes: policy.ignore_default_excludes,
+        exclude: policy.exclude,
+        set: policy.set.into_iter().collect(),
+        include_only: policy.include_only,
+    }
+}
+
+fn wire_status(status: process::WriteStatus) -> WriteStatus {
+    match status {
+        process::WriteStatus::Accepted => WriteStatus::Accepted,
+        process::WriteStatus::StdinClosed => WriteStatus::StdinClosed,
+    }
+}
+
+/// A read that waits: a timer and a wake-up, no slot that others could lack.
+fn poll(
+    process: Arc<Process>,
+    id: RequestId,
+    after: u64,
+    max_bytes: Option<u64>,
+    deadline: Option<Instant>,
+) -> Flight {
+    Box::pin(async move {
+        process.wait_news(after, deadline).await;
+        let text = page_reply(&id, &process.read(after, max_bytes));
+        Finished {
+            text,
+            effect: Effect::Nothing,
+        }
+    })
+}
+
+/// Whether a page says something a poll behind `after` would have waited for.
+fn has_news(page: &ReadPage, after: u64) -> bool {
+    !page.chunks.is_empty()
+        || page.closed
+        || (page.exit.is_some() && page.next_seq > after.saturating_add(1))
+}
+
+fn page_reply(id: &RequestId, page: &ReadPage) -> Text {
+    let mut out = String::new();
+    frame::reply_with(&mut out, id, |out| {
+        out.push_str("{\"chunks\":[");
+        for (index, chunk) in page.chunks.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            frame::read_chunk(out, chunk.seq, chunk.stream, &chunk.bytes);
+        }
+        out.push_str("],\"nextSeq\":");
+        frame::write_unsigned(out, page.next_seq);
+        let (exited, denied) = (
+            page.exit.is_some(),
+            page.exit.is_some_and(|exit| exit.sandbox_denied),
+        );
+        out.push_str(if exited {
+            ",\"exited\":true,\"exitCode\":"
+        } else {
+            ",\"exited\":false,\"exitCode\":"
+        });
+        frame::write_json(out, &page.exit.map(|exit| exit.code));
+        out.push_str(if page.closed {
+            ",\"closed\":true"
+        } else {
+            ",\"closed\":false"
+        });
+        out.push_str(if denied {
+            ",\"failure\":null,\"sandboxDenied\":true}"
+        } else {
+            ",\"failure\":null,\"sandboxDenied\":false}"
+        });
+    });
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use farstep_protocol::method::process::{OutputStream, ReadChunk, ReadResult};
+    use farstep_protocol::output::{Chunk, Exit};
+
+    use super::*;
+
+    #[test]
+    fn a_page_says_what_its_type_reads() {
+        let chunk = |seq, bytes: &'static [u8]| Chunk {
+            seq,
+            stream: OutputStream::Stderr,
+            bytes: bytes.into(),
+        };
+        let page = ReadPage {
+            chunks: vec![chunk(3, b"a"), chunk(4, b"")],
+            next_seq: 6,
+            exit: Some(Exit {
+                code: 137,
+                sandbox_denied: false,
+            }),
+            closed: false,
+            first_retained: Some(3),
+        };
+        let text = page_reply(&RequestId::from(9), &page);
+        let result = text
+            .strip_prefix(r#"{"id":9,"result":"#)
+            .and_then(|rest| rest.strip_suffix('}'))
+            .unwrap();
+        let wire = |seq, chunk: &'static str| ReadChunk {
+            seq,
+            stream: OutputStream::Stderr,
+            chunk: chunk.into(),
+        };
+        let wanted = ReadResult {
+            chunks: vec![wire(3, "YQ=="), wire(4, "")],
+            next_seq: 6,
+            exited: true,
+            exit_code: Some(137),
+            closed: false,
+            failure: None,
+            sandbox_denied: Some(false),
+        };
+        assert_eq!(
+            serde_json::from_str::<ReadResult<'_>>(result).unwrap(),
+            wanted
+        );
+    }
+
+    #[test]
+    fn a_poll_behind_the_exit_waits_for_the_close() {
+        let page = |next_seq, exited: bool, closed| ReadPage {
+            chunks: vec![],
+            next_seq,
+            exit: exited.then_some(Exit {
+                code: 0,
+                sandbox_denied: false,
+            }),
+            closed,
+            first_retained: None,
+        };
+        assert!(!has_news(&page(1, false, false), 0));
+        assert!(has_news(&page(2, true, false), 0));
+        assert!(!has_news(&page(2, true, false), 1));
+        assert!(has_news(&page(3, true, true), 2));
+        assert!(!has_news(&page(2, true, false), u64::MAX));
+    }
+}
