@@ -1,0 +1,322 @@
+//! One connection, from its first message to its end: the gates of the handshake, the calls in
+//! flight, and the order in which everything is written.
+//!
+//! ```text
+//!              ┌─────────────────────────── one task ───────────────────────────┐
+//!   wire ────▶ │ read ─▶ dispatch ─▶ answered at once ──▶ ┌────────┐            │
+//!              │            └─▶ in flight ──▶ finished ─▶ │ outbox │ ──▶ flush ─│──▶ wire
+//!              │                                          └────────┘            │
+//!              │        what processes say ──(nothing else to write)──▶         │
+//!              └────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The task owns the wire whole, so reading never waits for writing: when the peer takes no
+//! answers we stop reading its requests and go on writing. All requests found in one go are
+//! handled before one flush sends all their answers. Priority: stopping, requests, finished
+//! calls, answers, and last what processes say.
+
+mod outbox;
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use farstep_protocol::method::initialize::{
+    INITIALIZE, INITIALIZED, InitializeParams, InitializeResult,
+};
+use farstep_protocol::rpc::{self, Limits, Message, Request, RequestId, RpcError};
+use farstep_transport::{Text, Wire, WireError};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::attached::Attached;
+use crate::dispatch::{self, Answer, Calls, Flight};
+use crate::errors;
+use crate::server::Server;
+use outbox::Outbox;
+pub(crate) use outbox::{ANSWERS_MAX, BYTES_MAX as ANSWER_BYTES_MAX};
+
+/// Requests of one connection that are not answered yet. Beyond it we stop reading.
+pub(crate) const IN_FLIGHT_MAX: usize = 1024;
+
+/// Messages handled before their answers are flushed: what one read finds is usually less, and a
+/// peer that never pauses still gets its answers.
+const BATCH_MESSAGES: usize = 256;
+
+/// Output handed to the wire between two looks at the requests. Small pieces share a write; a
+/// large one is written alone.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// How long a closing connection may take to say goodbye.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("the peer closed it")]
+    Closed,
+    #[error("the peer broke the rules: {0}")]
+    Violation(&'static str),
+    #[error("messages cannot be carried any more: {0}")]
+    Broken(WireError),
+    #[error("the executor stops")]
+    Stopping,
+}
+
+/// Serves one connection to its end, and returns what is left of it.
+pub(crate) async fn serve<W: Wire>(
+    server: &Arc<Server>,
+    wire: W,
+    stop: &CancellationToken,
+) -> (End, W) {
+    let mut connection = Connection::new(Arc::clone(server), wire);
+    let end = {
+        let mut stopped = pin!(stop.cancelled());
+        poll_fn(|cx| connection.poll(cx, stopped.as_mut())).await
+    };
+    let wire = connection.close(&end).await;
+    (end, wire)
+}
+
+struct Connection<W> {
+    server: Arc<Server>,
+    wire: W,
+    phase: Phase,
+    calls: Calls,
+    in_flight: FuturesUnordered<Flight>,
+    outbox: Outbox,
+    /// Whose turn it is when both large answers and output are waiting.
+    output_next: bool,
+}
+
+/// How far the handshake is.
+enum Phase {
+    Silent,
+    /// `initialize` was answered, `initialized` is awaited.
+    Greeted(Attached),
+    Open(Attached),
+}
+
+impl<W: Wire> Connection<W> {
+    fn new(server: Arc<Server>, wire: W) -> Connection<W> {
+        Connection {
+            calls: Calls::new(Arc::clone(&server)),
+            server,
+            wire,
+            phase: Phase::Silent,
+            in_flight: FuturesUnordered::new(),
+            outbox: Outbox::default(),
+            output_next: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut impl Future>) -> Poll<End> {
+        if stopped.poll(cx).is_ready() {
+            return Poll::Ready(End::Stopping);
+        }
+        loop {
+            let read = match self.read(cx) {
+                Ok(read) => read,
+                Err(end) => return Poll::Ready(end),
+            };
+            let finished = self.take_finished(cx);
+            let wrote = match self.write(cx) {
+                Ok(wrote) => wrote,
+                Err(error) => return Poll::Ready(End::Broken(error)),
+            };
+            if !(read || finished || wrote) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Handles the requests that have arrived. Says whether there may be more.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        for _ in 0..BATCH_MESSAGES {
+            if !self.may_read() {
+                // Whatever makes room again was polled already or is polled after this.
+                return Ok(false);
+            }
+            match Pin::new(&mut self.wire).poll_next(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(None) => return Err(End::Closed),
+                Poll::Ready(Some(Ok(message))) => self.handle(&message)?,
+                Poll::Ready(Some(Err(error))) if error.is_survivable() => {
+                    self.outbox
+                        .push(dispatch::refusal(&RequestId::UNKNOWN, &errors::not_text()));
+                }
+                Poll::Ready(Some(Err(error))) => return Err(End::Broken(error)),
+            }
+        }
+        Ok(true)
+    }
+
+    fn may_read(&self) -> bool {
+        self.in_flight.len() + self.calls.waiting() < IN_FLIGHT_MAX && self.outbox.has_room()
+    }
+
+    fn handle(&mut self, message: &Text) -> Result<(), End> {
+        match rpc::parse(message, &Limits::default()) {
+            Err(error) => self.outbox.push(dispatch::refusal(
+                &RequestId::UNKNOWN,
+                &errors::malformed(&error),
+            )),
+            Ok(Message::Request(request)) => self.request(message, request),
+            Ok(Message::Notification { method, .. }) if method == INITIALIZED => {
+                self.initialized()?
+            }
+            Ok(Message::Notification { .. }) => return Err(End::Violation("unknown notification")),
+            Ok(Message::Reply { .. }) => {
+                return Err(End::Violation("reply to a request that was never made"));
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, message: &Text, request: Request<'_>) {
+        if request.method == INITIALIZE {
+            let answer = match self.initialize(&request) {
+                Ok(result) => dispatch::reply(&request.id, &result),
+                Err(error) => dispatch::refusal(&request.id, &error),
+            };
+            return self.outbox.push(answer);
+        }
+        let missing = match &self.phase {
+            Phase::Open(attached) => {
+                return match self.calls.answer(attached.session(), message, request) {
+                    Answer::Now(text) => self.outbox.push(text),
+                    Answer::Later(flight) => self.in_flight.push(flight),
+                    Answer::Waits => {}
+                };
+            }
+            Phase::Silent => "initialize must come first",
+            Phase::Greeted(_) => "initialized must come first",
+        };
+        let error = if dispatch::is_known(&request.method) {
+            errors::out_of_turn(missing)
+        } else {
+            errors::unknown_method(&request.method)
+        };
+        self.outbox.push(dispatch::refusal(&request.id, &error));
+    }
+
+    fn initialize(&mut self, request: &Request<'_>) -> Result<InitializeResult, RpcError> {
+        if !matches!(self.phase, Phase::Silent) {
+            return Err(errors::out_of_turn("this connection has a session already"));
+        }
+        let params: InitializeParams = request.params.parse()?;
+        let attached = match &params.resume_session_id {
+            Some(id) => self.server.resume(id).map_err(errors::resume)?,
+            None => self.server.open(),
+        };
+        let result = InitializeResult {
+            session_id: attached.id().reveal().to_owned(),
+            environment_info: Some(self.server.info().clone()),
+        };
+        let resumed = params.resume_session_id.is_some();
+        tracing::info!(session = %attached.id(), resumed, "session attached");
+        self.phase = Phase::Greeted(attached);
+        Ok(result)
+    }
+
+    fn initialized(&mut self) -> Result<(), End> {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Silent) {
+            Phase::Silent => return Err(End::Violation("initialized before initialize")),
+            // Saying it again is harmless.
+            Phase::Greeted(attached) | Phase::Open(attached) => Phase::Open(attached),
+        };
+        Ok(())
+    }
+
+    /// Takes in what has finished; says whether anything has.
+    fn take_finished(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Poll::Ready(Some(finished)) = self.in_flight.poll_next_unpin(cx) {
+            any = true;
+            let released = self.calls.finish(finished);
+            // The answer to a start goes before whatever its process says.
+            self.outbox.push(released.text);
+            self.in_flight.extend(released.flights);
+            for message in released.messages {
+                // They were requests when they came in, so they end nothing now.
+                let _: Result<(), End> = self.handle(&message);
+            }
+        }
+        any
+    }
+
+    /// Writes what the wire takes. Says whether there is reason to look at the requests again and
+    /// come back.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, WireError> {
+        while self.outbox.has_small() {
+            if Pin::new(&mut self.wire).poll_ready(cx)?.is_pending() {
+                return Ok(false);
+            }
+            if let Some(text) = self.outbox.next_small() {
+                Pin::new(&mut self.wire).start_send(text)?;
+            }
+        }
+        if Pin::new(&mut self.wire).poll_flush(cx)?.is_pending() {
+            return Ok(false);
+        }
+        // Nothing is left to write: now bulk may go, and requests come first again behind it.
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES {
+            if Pin::new(&mut self.wire).poll_ready(cx)?.is_pending() {
+                break;
+            }
+            let Some(text) = self.next_bulk(cx) else {
+                break;
+            };
+            bytes += text.len();
+            Pin::new(&mut self.wire).start_send(text)?;
+        }
+        Ok(bytes > 0)
+    }
+
+    fn next_bulk(&mut self, cx: &mut Context<'_>) -> Option<Text> {
+        self.output_next = !self.output_next;
+        if self.output_next {
+            self.next_output(cx).or_else(|| self.outbox.next_large())
+        } else {
+            self.outbox.next_large().or_else(|| self.next_output(cx))
+        }
+    }
+
+    fn next_output(&mut self, cx: &mut Context<'_>) -> Option<Text> {
+        match &mut self.phase {
+            Phase::Open(attached) | Phase::Greeted(attached) => attached.next_event(cx),
+            Phase::Silent => None,
+        }
+    }
+
+    /// Ends the session's attachment at once, then the connection with the reason, if it can
+    /// still be told.
+    async fn close(mut self, end: &End) -> W {
+        self.phase = Phase::Silent;
+        self.in_flight.clear();
+        let farewell = match end {
+            End::Violation(reason) => reason,
+            End::Stopping => "the executor is stopping",
+            End::Closed | End::Broken(_) => return self.wire,
+        };
+        self.wire.set_farewell(farewell);
+        let goodbye = async {
+            while let Some(text) = self.outbox.next_small() {
+                self.wire.feed(text).await?;
+            }
+            self.wire.close().await
+        };
+        // A peer that does not listen is not waited for.
+        if let Ok(Err(error)) = tokio::time::timeout(FAREWELL_MAX, goodbye).await {
+            tracing::debug!(%error, "the peer was gone before goodbye");
+        }
+        self.wire
+    }
+}
+
+#[cfg(test)]
+mod tests;

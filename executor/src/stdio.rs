@@ -1,0 +1,39 @@
+//! One connection on standard input and output. Its end is the executor's end.
+
+use std::sync::Arc;
+
+use farstep_transport::lines::Lines;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::{self, End};
+use crate::server::Server;
+
+/// Why a stdio executor ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StdioEnd {
+    /// The input ended, or we were told to stop.
+    Orderly,
+    /// The peer broke the rules, or the pipe did.
+    Failed,
+}
+
+/// Serves the one connection a stdio executor has.
+pub async fn serve_stdio(server: &Arc<Server>, stop: &CancellationToken) -> StdioEnd {
+    let wire = Lines::new(tokio::io::stdin(), tokio::io::stdout());
+    let (end, _wire) = connection::serve(server, wire, stop).await;
+    match end {
+        End::Closed | End::Stopping => StdioEnd::Orderly,
+        End::Violation(reason) => {
+            // Hanging on silently, as others do, leaves the caller guessing.
+            tracing::error!(
+                reason,
+                "the caller broke the protocol, so the executor ends"
+            );
+            StdioEnd::Failed
+        }
+        End::Broken(error) => {
+            tracing::error!(%error, "the connection broke, so the executor ends");
+            StdioEnd::Failed
+        }
+    }
+}
