@@ -19,47 +19,63 @@ pub enum Severity {
     Warning,
 }
 
-/// What is wrong, in a word that programs may match on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    TomlSyntax,
-    UnknownField,
-    WrongType,
-    MissingField,
+/// Each kind with its word, and what the reader should know of it.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $word:literal,)+) => {
+        /// What is wrong, in a word that programs may match on. Warnings come after the errors.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[$doc])* $kind),+ }
+
+        impl Kind {
+            pub const ALL: &[Kind] = &[$(Kind::$kind),+];
+
+            /// The word of the machine form.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Kind::$kind => $word),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    TomlSyntax = "toml_syntax",
+    UnknownField = "unknown_field",
+    WrongType = "wrong_type",
+    MissingField = "missing_field",
     /// The type is right and the value is none of those allowed.
-    ValueInvalid,
-    EmptyId,
-    IdWhitespace,
-    IdCharset,
-    IdTooLong,
-    ReservedId,
-    DuplicateId,
-    DefaultEmpty,
-    DefaultUnknown,
-    TransportMissing,
-    TransportConflict,
-    TlsRequiresWss,
-    RequiresProgram,
-    RequiresUrl,
-    UrlEmpty,
-    UrlScheme,
-    UrlInvalid,
-    ProgramEmpty,
-    DurationInvalid,
-    InsecureCredential,
-    HeaderValueInvalid,
-    SecretSourceMissing,
-    SecretSourceConflict,
-    PathConventionMismatch,
-    // From here on: warnings.
-    InlineSecret,
-    ZeroTimeout,
-    IdsDifferOnlyInCase,
-    IdResemblesReserved,
-    EmptyCwd,
-    UrlPortInvalid,
-    EnvKeyInvalid,
-    LegacyVariableIgnored,
+    ValueInvalid = "value_invalid",
+    EmptyId = "empty_id",
+    IdWhitespace = "id_whitespace",
+    IdCharset = "id_charset",
+    IdTooLong = "id_too_long",
+    ReservedId = "reserved_id",
+    DuplicateId = "duplicate_id",
+    DefaultEmpty = "default_empty",
+    DefaultUnknown = "default_unknown",
+    TransportMissing = "transport_missing",
+    TransportConflict = "transport_conflict",
+    RequiresProgram = "requires_program",
+    RequiresUrl = "requires_url",
+    UrlEmpty = "url_empty",
+    UrlScheme = "url_scheme",
+    UrlInvalid = "url_invalid",
+    ProgramEmpty = "program_empty",
+    DurationInvalid = "duration_invalid",
+    InsecureCredential = "insecure_credential",
+    HeaderValueInvalid = "header_value_invalid",
+    SecretSourceMissing = "secret_source_missing",
+    SecretSourceConflict = "secret_source_conflict",
+    TlsRequiresWss = "tls_requires_wss",
+    PathConventionMismatch = "path_convention_mismatch",
+    /// The first warning.
+    InlineSecret = "inline_secret",
+    ZeroTimeout = "zero_timeout",
+    IdsDifferOnlyInCase = "ids_differ_only_in_case",
+    IdResemblesReserved = "id_resembles_reserved",
+    EmptyCwd = "empty_cwd",
+    UrlPortInvalid = "url_port_invalid",
+    EnvKeyInvalid = "env_key_invalid",
+    LegacyVariableIgnored = "legacy_variable_ignored",
 }
 
 impl Kind {
@@ -68,48 +84,6 @@ impl Kind {
             Severity::Error
         } else {
             Severity::Warning
-        }
-    }
-
-    /// The word of the machine form.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::TomlSyntax => "toml_syntax",
-            Kind::UnknownField => "unknown_field",
-            Kind::WrongType => "wrong_type",
-            Kind::MissingField => "missing_field",
-            Kind::ValueInvalid => "value_invalid",
-            Kind::EmptyId => "empty_id",
-            Kind::IdWhitespace => "id_whitespace",
-            Kind::IdCharset => "id_charset",
-            Kind::IdTooLong => "id_too_long",
-            Kind::ReservedId => "reserved_id",
-            Kind::DuplicateId => "duplicate_id",
-            Kind::DefaultEmpty => "default_empty",
-            Kind::DefaultUnknown => "default_unknown",
-            Kind::TransportMissing => "transport_missing",
-            Kind::TransportConflict => "transport_conflict",
-            Kind::TlsRequiresWss => "tls_requires_wss",
-            Kind::RequiresProgram => "requires_program",
-            Kind::RequiresUrl => "requires_url",
-            Kind::UrlEmpty => "url_empty",
-            Kind::UrlScheme => "url_scheme",
-            Kind::UrlInvalid => "url_invalid",
-            Kind::ProgramEmpty => "program_empty",
-            Kind::DurationInvalid => "duration_invalid",
-            Kind::InsecureCredential => "insecure_credential",
-            Kind::HeaderValueInvalid => "header_value_invalid",
-            Kind::SecretSourceMissing => "secret_source_missing",
-            Kind::SecretSourceConflict => "secret_source_conflict",
-            Kind::PathConventionMismatch => "path_convention_mismatch",
-            Kind::InlineSecret => "inline_secret",
-            Kind::ZeroTimeout => "zero_timeout",
-            Kind::IdsDifferOnlyInCase => "ids_differ_only_in_case",
-            Kind::IdResemblesReserved => "id_resembles_reserved",
-            Kind::EmptyCwd => "empty_cwd",
-            Kind::UrlPortInvalid => "url_port_invalid",
-            Kind::EnvKeyInvalid => "env_key_invalid",
-            Kind::LegacyVariableIgnored => "legacy_variable_ignored",
         }
     }
 }

@@ -119,12 +119,13 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// The URL without what stands between its scheme and the last `@` of its authority.
+/// The URL without what may be secret in it: a user with a password, and the query.
 fn without_credentials(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
     match authority.rfind('@') {
         Some(at) => format!("{scheme}://…{}", &rest[at..]),
         None => url.to_owned(),

@@ -101,48 +101,8 @@ fn nothing_in_a_file_can_steer_a_terminal() {
 
 #[test]
 fn every_kind_has_a_word_of_its_own_and_warnings_come_last() {
-    let all = [
-        Kind::TomlSyntax,
-        Kind::UnknownField,
-        Kind::WrongType,
-        Kind::MissingField,
-        Kind::ValueInvalid,
-        Kind::EmptyId,
-        Kind::IdWhitespace,
-        Kind::IdCharset,
-        Kind::IdTooLong,
-        Kind::ReservedId,
-        Kind::DuplicateId,
-        Kind::DefaultEmpty,
-        Kind::DefaultUnknown,
-        Kind::TransportMissing,
-        Kind::TransportConflict,
-        Kind::TlsRequiresWss,
-        Kind::RequiresProgram,
-        Kind::RequiresUrl,
-        Kind::UrlEmpty,
-        Kind::UrlScheme,
-        Kind::UrlInvalid,
-        Kind::ProgramEmpty,
-        Kind::DurationInvalid,
-        Kind::InsecureCredential,
-        Kind::HeaderValueInvalid,
-        Kind::SecretSourceMissing,
-        Kind::SecretSourceConflict,
-        Kind::PathConventionMismatch,
-        Kind::InlineSecret,
-        Kind::ZeroTimeout,
-        Kind::IdsDifferOnlyInCase,
-        Kind::IdResemblesReserved,
-        Kind::EmptyCwd,
-        Kind::UrlPortInvalid,
-        Kind::EnvKeyInvalid,
-        Kind::LegacyVariableIgnored,
-    ];
-    let words: BTreeSet<&str> = all.iter().map(|kind| kind.as_str()).collect();
-    assert_eq!(words.len(), all.len());
-    let warnings = all
-        .iter()
-        .filter(|kind| kind.severity() == Severity::Warning);
-    assert_eq!(warnings.count(), 8);
+    let words: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert_eq!(words.len(), Kind::ALL.len());
+    let is_warning = |kind: &&Kind| kind.severity() == Severity::Warning;
+    assert_eq!(Kind::ALL.iter().filter(is_warning).count(), 8);
 }

@@ -39,7 +39,7 @@ fn a_token_is_sent_as_it_is_written() {
 #[test]
 fn the_debug_form_of_a_config_shows_no_value_that_may_be_secret() {
     let text = format!(
-        "[[environments]]\nid = \"a\"\nurl = \"wss://user:{SECRET}@devbox/x@y\"\n\
+        "[[environments]]\nid = \"a\"\nurl = \"wss://user:{SECRET}@devbox/x@y?key={SECRET}\"\n\
          [environments.farstep.headers]\nX-Key = \"{SECRET}\"\n\
          [environments.farstep.env.set]\nKEY = \"{SECRET}\"\n\
          [[environments]]\nid = \"b\"\nprogram = \"p\"\nargs = [\"--key={SECRET}\"]\n\
