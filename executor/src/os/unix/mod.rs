@@ -1,0 +1,22 @@
+//! The operating system as POSIX and Linux have it.
+
+mod child;
+mod facts;
+pub mod files;
+mod input;
+mod output;
+mod pipe;
+mod socket;
+mod spawn;
+mod stop;
+mod terminal;
+mod watch;
+
+pub use child::{Child, ExitWatch, Group};
+pub use facts::{DEFAULT_PATH, Shell, default_shell, home_folder, host_name, os_name};
+pub use input::Input;
+pub use output::{Output, READ_MAX, Read};
+pub use socket::limit_unsent;
+pub use spawn::{Command, SpawnError, Spawner, Stage, Stdio};
+pub use stop::StopSignals;
+pub use terminal::WindowSize;

@@ -1,0 +1,188 @@
+//! Starting a program, and every way that can fail.
+//!
+//! ```text
+//!   async caller ── Command ──▶ Spawner (a few long-lived threads) ──▶ vfork child ──▶ exec
+//!        ▲                            │ pipes or terminal, prepared strings      │
+//!        └──────── Child ─────────────┴──── failing stage and errno ◀────────────┘
+//! ```
+//!
+//! There is no helper program in between: what has to happen in the child happens between the
+//! clone and the exec, in a handful of raw system calls.
+
+mod image;
+mod pool;
+#[cfg(any(test, not(target_os = "linux")))]
+mod portable;
+#[cfg(target_os = "linux")]
+mod vfork;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+pub use pool::Spawner;
+
+use super::child::Child;
+use super::pipe;
+use super::terminal::{self, WindowSize};
+
+/// Arguments and variables of one program together; the kernel's own limit on their bytes is
+/// hit by the exec and reported from there.
+const MAX_STRINGS: usize = 65_536;
+
+/// A program to start: everything about it is explicit, nothing is inherited.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The program and its arguments, verbatim.
+    pub argv: Vec<OsString>,
+    /// What the program sees as its own name instead of `argv[0]`.
+    pub arg0: Option<OsString>,
+    /// Its whole environment. `PATH` in it also says where the program is looked for.
+    pub env: Vec<(OsString, OsString)>,
+    /// Its working folder.
+    pub cwd: PathBuf,
+    /// What its first three descriptors are. It has no others.
+    pub stdio: Stdio,
+}
+
+/// What a program's standard streams are connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdio {
+    /// Two output pipes; input from nowhere.
+    Pipes,
+    /// Two output pipes and an input pipe.
+    PipesWithInput,
+    /// A new terminal, which becomes the controlling one.
+    Terminal(WindowSize),
+}
+
+/// Why a program was not started. Nothing is left behind by any of them.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("start a program without a name")]
+    EmptyProgram,
+    #[error("start {program}: a NUL byte in {place}")]
+    NulByte {
+        program: String,
+        place: &'static str,
+    },
+    #[error("start {program}: more than {MAX_STRINGS} arguments and variables")]
+    TooManyStrings { program: String },
+    #[error("start {program}: {what}: {source}")]
+    NoResources {
+        program: String,
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error("start {program}: {stage}: {source}")]
+    InChild {
+        program: String,
+        stage: Stage,
+        source: io::Error,
+    },
+    #[error("start {program}: the executor is shutting down")]
+    ShuttingDown { program: String },
+}
+
+/// The step at which the new process gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The parent died in the same moment.
+    Orphaned,
+    /// A session of its own.
+    Session,
+    /// Its three descriptors.
+    Descriptors,
+    /// The terminal as the controlling one.
+    Terminal,
+    /// The working folder, named here.
+    WorkingFolder(String),
+    /// The program itself: missing, not executable, of a wrong format, or too many arguments.
+    Exec,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Orphaned => f.write_str("the parent is gone"),
+            Stage::Session => f.write_str("create a session"),
+            Stage::Descriptors => f.write_str("connect the standard streams"),
+            Stage::Terminal => f.write_str("take the terminal"),
+            Stage::WorkingFolder(cwd) => write!(f, "enter the working folder {cwd}"),
+            Stage::Exec => f.write_str("execute"),
+        }
+    }
+}
+
+/// The two sides of a program's streams, made just before the start.
+struct Streams {
+    ours: OurSide,
+    theirs: TheirSide,
+}
+
+struct OurSide {
+    input: Option<OwnedFd>,
+    outputs: Outputs,
+}
+
+enum Outputs {
+    Pipes { stdout: OwnedFd, stderr: OwnedFd },
+    Terminal { master: OwnedFd },
+}
+
+/// Blocking ends, closed here as soon as the child has them.
+enum TheirSide {
+    Pipes {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    Terminal(OwnedFd),
+}
+
+impl Streams {
+    fn open(stdio: Stdio) -> Result<Streams, (&'static str, io::Error)> {
+        match stdio {
+            Stdio::Pipes | Stdio::PipesWithInput => {
+                let made = |error| ("make pipes", error);
+                let (stdout, their_stdout) = pipe::for_output().map_err(made)?;
+                let (stderr, their_stderr) = pipe::for_output().map_err(made)?;
+                let (their_stdin, input) = if stdio == Stdio::PipesWithInput {
+                    let (theirs, ours) = pipe::for_input().map_err(made)?;
+                    (theirs, Some(ours))
+                } else {
+                    let null = pipe::null().map_err(|error| ("open the null device", error))?;
+                    (null, None)
+                };
+                Ok(Streams {
+                    ours: OurSide {
+                        input,
+                        outputs: Outputs::Pipes { stdout, stderr },
+                    },
+                    theirs: TheirSide::Pipes {
+                        stdin: their_stdin,
+                        stdout: their_stdout,
+                        stderr: their_stderr,
+                    },
+                })
+            }
+            Stdio::Terminal(size) => {
+                let made = |error| ("make a terminal", error);
+                let (master, slave) = terminal::open(size).map_err(made)?;
+                let input = terminal::duplicate(&master).map_err(made)?;
+                Ok(Streams {
+                    ours: OurSide {
+                        input: Some(input),
+                        outputs: Outputs::Terminal { master },
+                    },
+                    theirs: TheirSide::Terminal(slave),
+                })
+            }
+        }
+    }
+}
