@@ -96,7 +96,7 @@ impl Environment {
         current(&self.status.borrow())
     }
 
-    /// Follows where it stands.
+    /// Follows where it stands. Whoever keeps the receiver keeps the connection it shows.
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }

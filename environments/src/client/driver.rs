@@ -307,7 +307,7 @@ impl<W: Wire> Driver<W> {
                     });
                 }
             }
-            // Ending an ended process frees its record and its id.
+            // Telling the executor that we are done with it lets it forget the process early.
             Delivered::Last(id) => self.end(&id),
             Delivered::Broken(id, reason) => {
                 tracing::warn!(process = &*id, reason, "process was given up");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_process_is_followed_to_its_end_and_its_record_is_freed() {
+async fn a_process_is_followed_to_its_end_and_the_executor_is_told_that_it_may_go() {
     let (executor, mut peer, _tasks) = connected().await;
     let mut process = started(&executor, &mut peer, "p").await;
     peer.output("p", 1, b"hello").await;
