@@ -171,7 +171,15 @@ mod tests {
 
     #[test]
     fn ids_are_strings_or_integers_of_64_bits() {
-        for id in ["null", "1.0", "1e3", "true", "{}", "[]", "9223372036854775808"] {
+        for id in [
+            "null",
+            "1.0",
+            "1e3",
+            "true",
+            "{}",
+            "[]",
+            "9223372036854775808",
+        ] {
             let text = format!(r#"{{"id":{id},"method":"m"}}"#);
             assert!(read(&text).is_err(), "{id}");
         }
@@ -185,11 +193,17 @@ mod tests {
     fn replies_carry_a_result_or_an_error() {
         assert!(matches!(
             read(r#"{"error":{"code":-32600,"message":"no"},"id":1}"#),
-            Ok(Message::Reply { outcome: Err(_), .. })
+            Ok(Message::Reply {
+                outcome: Err(_),
+                ..
+            })
         ));
         assert!(matches!(
             read(r#"{"id":"x","result":null}"#),
-            Ok(Message::Reply { outcome: Ok("null"), .. })
+            Ok(Message::Reply {
+                outcome: Ok("null"),
+                ..
+            })
         ));
         assert!(read(r#"{"id":1}"#).is_err());
         assert!(read(r#"{"result":1}"#).is_err());
@@ -199,7 +213,8 @@ mod tests {
     #[test]
     fn a_trace_that_is_no_object_is_malformed_and_bad_contents_are_ignored() {
         assert!(read(r#"{"id":1,"method":"m","trace":"x"}"#).is_err());
-        let Ok(Message::Request(request)) = read(r#"{"id":1,"method":"m","trace":{"traceparent":3}}"#)
+        let Ok(Message::Request(request)) =
+            read(r#"{"id":1,"method":"m","trace":{"traceparent":3}}"#)
         else {
             panic!("no request");
         };

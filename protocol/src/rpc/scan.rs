@@ -168,7 +168,7 @@ impl<'a> Scanner<'a> {
 
     fn is_new(
         &mut self,
-        key: &Cow<'a, str>,
+        key: &str,
         first_key: usize,
         many: &mut Option<HashSet<Cow<'a, str>>>,
     ) -> bool {
@@ -176,7 +176,7 @@ impl<'a> Scanner<'a> {
             return !set.contains(key);
         }
         let siblings = self.keys.get(first_key..).unwrap_or_default();
-        let is_new = !siblings.contains(key);
+        let is_new = siblings.iter().all(|sibling| sibling != key);
         if siblings.len() >= KEYS_COMPARED_MAX {
             *many = Some(self.keys.drain(first_key..).collect());
         }
@@ -394,7 +394,10 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(check(r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#), Ok(()));
+        assert_eq!(
+            check(r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#),
+            Ok(())
+        );
     }
 
     #[test]
