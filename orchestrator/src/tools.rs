@@ -1,0 +1,284 @@
+//! The tools: which are offered in a step, and how a call becomes an answer.
+//!
+//! ```text
+//!   ToolCall ─► prepare (arguments, route: the call's own step) ─► place in line ─► work ─► Output
+//!                  │ refusal                                                          ▲
+//!                  └──────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Preparing happens where calls are still in their order and looks at nothing but the snapshot.
+//! The work runs on a task of its own. Each tool lives in one file: its schema, its arguments,
+//! its work.
+
+mod apply_patch;
+mod exec_command;
+mod view_image;
+mod wait_for_environment;
+mod write_stdin;
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::events::{Detail, Event, Events, Item, Status};
+use crate::locks::{Locks, Mode};
+use crate::machine::EnvironmentSet;
+use crate::model::{Output, Payload, ToolCall};
+use crate::sessions::Sessions;
+use crate::step::{RouteError, StepSnapshot};
+
+/// What the tools of a conversation share. Nothing in here says where a call runs.
+#[derive(Debug)]
+pub struct Toolbox {
+    sessions: Sessions,
+    locks: Locks,
+    events: Events,
+    /// Only to wait on; a route comes from a step.
+    environments: Arc<dyn EnvironmentSet>,
+    /// Names of variables that no command may inherit: they hold the model's credentials.
+    withheld: Vec<String>,
+}
+
+/// A call in progress. Dropping it ends the work at its next wait; processes live on.
+#[derive(Debug)]
+pub struct PendingCall {
+    call: ToolCall,
+    began: Instant,
+    task: AbortOnDropHandle<Output>,
+}
+
+/// What a tool needs to know about the call it serves.
+#[derive(Clone)]
+struct Context {
+    step: Arc<StepSnapshot>,
+    toolbox: Arc<Toolbox>,
+    call_id: String,
+}
+
+/// A call that may run: whom it must not disturb, and what it does.
+struct Prepared {
+    place: Option<(Arc<str>, Mode)>,
+    work: BoxFuture<'static, Output>,
+}
+
+/// A call that cannot run. The text is its output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    text: String,
+    environment: Option<String>,
+}
+
+type Preparation = Result<Prepared, Refusal>;
+
+/// The definitions this step offers. They depend on what is selected and not on what is
+/// available, so that they stay the same while environments come up.
+pub fn advertised(step: &StepSnapshot) -> Arc<[Value]> {
+    [
+        exec_command::definition(step),
+        write_stdin::definition(step),
+        apply_patch::definition(step),
+        view_image::definition(step),
+        wait_for_environment::definition(step),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+impl Toolbox {
+    pub fn new(
+        environments: Arc<dyn EnvironmentSet>,
+        events: Events,
+        withheld: Vec<String>,
+    ) -> Arc<Self> {
+        let sessions = Sessions::new(events.clone());
+        Arc::new(Self {
+            sessions,
+            locks: Locks::default(),
+            events,
+            environments,
+            withheld,
+        })
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Starts a call under the step it was issued in.
+    pub fn dispatch(self: &Arc<Self>, step: &Arc<StepSnapshot>, call: &ToolCall) -> PendingCall {
+        let context = Context {
+            step: Arc::clone(step),
+            toolbox: Arc::clone(self),
+            call_id: call.call_id.clone(),
+        };
+        let work = match context.prepare(call) {
+            Ok(Prepared { place, work }) => {
+                let place = place.map(|(id, mode)| self.locks.line_up(&id, mode));
+                async move {
+                    let _permit = match place {
+                        Some(place) => Some(place.await),
+                        None => None,
+                    };
+                    work.await
+                }
+                .boxed()
+            }
+            Err(refusal) => context.refuse(shown_name(call), refusal).boxed(),
+        };
+        PendingCall {
+            call: call.clone(),
+            began: Instant::now(),
+            task: AbortOnDropHandle::new(tokio::spawn(work)),
+        }
+    }
+}
+
+impl PendingCall {
+    pub fn call(&self) -> &ToolCall {
+        &self.call
+    }
+
+    /// Waits for the output. May be dropped and called again.
+    pub async fn output(&mut self) -> Output {
+        match (&mut self.task).await {
+            Ok(output) => output,
+            Err(error) => {
+                tracing::error!(call = %self.call.call_id, %error, "a tool ended without an output");
+                Output::Text("the tool failed because of a bug in the orchestrator".to_owned())
+            }
+        }
+    }
+
+    /// Ends the work; what it has already said counts.
+    pub fn abort(&mut self) -> Output {
+        if let Some(output) = self.output().now_or_never() {
+            return output;
+        }
+        self.task.abort();
+        let seconds = self.began.elapsed().as_secs_f64();
+        Output::Text(format!("Wall time: {seconds:.1} seconds\naborted by user"))
+    }
+}
+
+impl Context {
+    fn prepare(&self, call: &ToolCall) -> Preparation {
+        // A tool that the step did not offer does not exist in it.
+        let offered = advertised(&self.step)
+            .iter()
+            .any(|tool| tool["name"] == call.name.as_str());
+        if call.namespace.is_some() || !offered {
+            return Err(format!("unsupported call: {}", shown_name(call)).into());
+        }
+        match call.name.as_str() {
+            exec_command::NAME => exec_command::prepare(self, arguments(&call.payload)?),
+            write_stdin::NAME => write_stdin::prepare(self, arguments(&call.payload)?),
+            apply_patch::NAME => apply_patch::prepare(self, free_text(&call.payload)),
+            view_image::NAME => view_image::prepare(self, arguments(&call.payload)?),
+            wait_for_environment::NAME => Ok(wait_for_environment::prepare(
+                self,
+                arguments(&call.payload)?,
+            )),
+            other => Err(format!("unsupported call: {other}").into()),
+        }
+    }
+
+    async fn refuse(self, tool: String, refusal: Refusal) -> Output {
+        let id = self.toolbox.events.item_id();
+        let detail = Detail::ToolCall {
+            tool,
+            error: refusal.text.clone(),
+            status: Status::Failed,
+        };
+        let environment_id = refusal.environment;
+        let item = Item {
+            id,
+            step: self.step.number(),
+            environment_id,
+            detail,
+        };
+        self.toolbox
+            .events
+            .emit(Event::ItemCompleted { item })
+            .await;
+        Output::Text(refusal.text)
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            environment: None,
+        }
+    }
+}
+
+impl From<RouteError> for Refusal {
+    fn from(error: RouteError) -> Self {
+        Self {
+            text: error.to_string(),
+            environment: error.environment().map(str::to_owned),
+        }
+    }
+}
+
+fn shown_name(call: &ToolCall) -> String {
+    match &call.namespace {
+        Some(namespace) => format!("{namespace}.{}", call.name),
+        None => call.name.clone(),
+    }
+}
+
+/// Unknown members are ignored; the first that is wrong is named.
+fn arguments<T: DeserializeOwned>(payload: &Payload) -> Result<T, Refusal> {
+    let (Payload::Function { arguments: text } | Payload::Custom { input: text }) = payload;
+    // Some models send nothing for "no arguments".
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    serde_json::from_str(text)
+        .map_err(|error| format!("failed to parse function arguments: {error}").into())
+}
+
+/// A free-form tool that is called as a function carries its text as the only string argument.
+fn free_text(payload: &Payload) -> String {
+    match payload {
+        Payload::Custom { input } => input.clone(),
+        Payload::Function { arguments } => {
+            let parsed: Option<Value> = serde_json::from_str(arguments).ok();
+            let input = parsed
+                .as_ref()
+                .and_then(|value| value.get("input")?.as_str());
+            input.unwrap_or(arguments).to_owned()
+        }
+    }
+}
+
+/// A function tool as it travels.
+fn function(name: &str, description: &str, parameters: Value) -> Value {
+    serde_json::json!({
+        "type": "function",
+        "name": name,
+        "description": description,
+        "strict": false,
+        "parameters": parameters,
+    })
+}
+
+/// Adds the argument that names an environment, where there is a choice.
+fn with_environment_id(step: &StepSnapshot, mut properties: Value) -> Value {
+    if step.environments().len() > 1 {
+        properties["environment_id"] = serde_json::json!({
+            "type": "string",
+            "description": "Which environment to use; leave it out for the primary one.",
+        });
+    }
+    properties
+}
+
+#[cfg(test)]
+mod tests;
