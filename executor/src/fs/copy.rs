@@ -286,24 +286,36 @@ impl FileCopy<'_> {
         } else {
             source.mode & !SET_ID
         };
-        if mode != target.mode {
-            files::set_mode(to, mode)?;
-        }
-        if target.size > 0 {
-            to.set_len(0)?;
+        // Rights that are taken away go before the new content comes, those that are given after
+        // the old content has gone.
+        let narrowed = mode & target.mode;
+        if narrowed != target.mode {
+            files::set_mode(to, narrowed)?;
         }
         let tally = &self.tally;
         let mut stopped = None;
-        let outcome = files::copy_contents(from, to, &source, &mut self.scratch, &mut || {
+        let mut proceed = || {
             tally.proceed().map_err(|cause| {
                 stopped = Some(cause);
                 io::ErrorKind::Interrupted.into()
             })
-        });
-        match stopped {
-            Some(cause) => Err(cause),
-            None => Ok(outcome?),
+        };
+        let copied = files::copy_contents(
+            from,
+            to,
+            &source,
+            target.size,
+            &mut self.scratch,
+            &mut proceed,
+        );
+        if let Some(cause) = stopped {
+            return Err(cause);
         }
+        copied?;
+        if narrowed != mode {
+            files::set_mode(to, mode)?;
+        }
+        Ok(())
     }
 }
 

@@ -13,8 +13,8 @@
 //! Plain values: no lock, no task, no file system. Paths are compared as spelled, so two names of
 //! one file (a link, a mount) are not seen to overlap.
 
-use std::borrow::Cow;
-use std::path::Path;
+use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
 
 /// Names one admitted request. Chosen by the caller, not reused before it is finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,16 +30,16 @@ pub enum Reach {
 }
 
 /// What a request touches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
     first: Claim<'a>,
     /// Where a copy goes.
     second: Option<Claim<'a>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Claim<'a> {
-    path: Cow<'a, [u8]>,
+    path: &'a Path,
     reach: Reach,
     changes: bool,
 }
@@ -47,93 +47,112 @@ struct Claim<'a> {
 impl<'a> Access<'a> {
     /// For requests that change nothing.
     pub fn read(path: &'a Path, reach: Reach) -> Access<'a> {
+        let first = Claim {
+            path,
+            reach,
+            changes: false,
+        };
         Access {
-            first: Claim::new(path, reach, false),
+            first,
             second: None,
         }
     }
 
-    /// For requests that change what is at a path.
+    /// For requests that change what is at a path. Whatever makes or removes a directory changes
+    /// the subtree.
     ///
     /// A recursive creation changes more than its path says: give it [`super::topmost_missing`].
     pub fn change(path: &'a Path, reach: Reach) -> Access<'a> {
+        let first = Claim {
+            path,
+            reach,
+            changes: true,
+        };
         Access {
-            first: Claim::new(path, reach, true),
+            first,
             second: None,
         }
     }
 
-    /// Reads one tree and changes another, whose missing parents may be created too.
+    /// Reads one tree and changes another. A copy of a tree creates missing parents too: give it
+    /// [`super::topmost_missing`] of the destination.
     pub fn copy(source: &'a Path, destination: &'a Path) -> Access<'a> {
-        let second = Some(Claim::new(destination, Reach::Subtree, true));
-        Access {
-            first: Claim::new(source, Reach::Subtree, false),
-            second,
-        }
+        let reach = Reach::Subtree;
+        let first = Claim {
+            path: source,
+            reach,
+            changes: false,
+        };
+        let second = Some(Claim {
+            path: destination,
+            reach,
+            changes: true,
+        });
+        Access { first, second }
     }
 
     fn changes(&self) -> bool {
-        self.claims().any(|claim| claim.changes)
-    }
-
-    fn claims(&self) -> impl Iterator<Item = &Claim<'a>> {
-        std::iter::once(&self.first).chain(&self.second)
-    }
-
-    fn conflicts(&self, other: &Access<'_>) -> bool {
-        self.claims()
-            .any(|mine| other.claims().any(|theirs| mine.conflicts(theirs)))
-    }
-
-    fn into_owned(self) -> Access<'static> {
-        Access {
-            first: self.first.into_owned(),
-            second: self.second.map(Claim::into_owned),
-        }
+        self.first.changes || self.second.is_some_and(|claim| claim.changes)
     }
 }
 
-impl<'a> Claim<'a> {
-    fn new(path: &'a Path, reach: Reach, changes: bool) -> Claim<'a> {
-        let given = path.as_os_str().as_encoded_bytes();
-        // Paths come from parsed URIs; a doubled or trailing separator is all that can vary.
-        let plain = path.components().as_path().as_os_str().len() == given.len()
-            && !given.windows(2).any(|pair| pair == b"//");
-        let path = if plain {
-            Cow::Borrowed(given)
-        } else {
-            Cow::Owned(
-                path.components()
-                    .collect::<std::path::PathBuf>()
-                    .into_os_string()
-                    .into_encoded_bytes(),
-            )
-        };
-        Claim {
-            path,
-            reach,
-            changes,
+/// An [`Access`] as it is kept and compared.
+#[derive(Debug)]
+struct Footprint {
+    first: Area,
+    second: Option<Area>,
+}
+
+#[derive(Debug)]
+struct Area {
+    /// Without doubled or trailing separators, which is all that varies in a parsed path.
+    path: Box<[u8]>,
+    reach: Reach,
+    changes: bool,
+}
+
+impl Footprint {
+    fn of(access: &Access<'_>) -> Footprint {
+        Footprint {
+            first: Area::of(&access.first),
+            second: access.second.as_ref().map(Area::of),
         }
     }
 
-    fn conflicts(&self, other: &Claim<'_>) -> bool {
+    fn areas(&self) -> impl Iterator<Item = &Area> {
+        std::iter::once(&self.first).chain(&self.second)
+    }
+
+    fn conflicts(&self, other: &Footprint) -> bool {
+        self.areas()
+            .any(|mine| other.areas().any(|theirs| mine.conflicts(theirs)))
+    }
+}
+
+impl Area {
+    fn of(claim: &Claim<'_>) -> Area {
+        let path: PathBuf = claim.path.components().collect();
+        let path = path
+            .into_os_string()
+            .into_encoded_bytes()
+            .into_boxed_slice();
+        Area {
+            path,
+            reach: claim.reach,
+            changes: claim.changes,
+        }
+    }
+
+    fn conflicts(&self, other: &Area) -> bool {
         (self.changes || other.changes) && self.overlaps(other)
     }
 
-    fn overlaps(&self, other: &Claim<'_>) -> bool {
-        let (mine, theirs) = (self.path.as_ref(), other.path.as_ref());
+    fn overlaps(&self, other: &Area) -> bool {
+        let (mine, theirs) = (&self.path, &other.path);
         match mine.len().cmp(&theirs.len()) {
-            std::cmp::Ordering::Equal => mine == theirs,
-            std::cmp::Ordering::Less => self.reach == Reach::Subtree && is_below(theirs, mine),
-            std::cmp::Ordering::Greater => other.reach == Reach::Subtree && is_below(mine, theirs),
-        }
-    }
-
-    fn into_owned(self) -> Claim<'static> {
-        Claim {
-            path: Cow::Owned(self.path.into_owned()),
-            reach: self.reach,
-            changes: self.changes,
+            Ordering::Equal => mine == theirs,
+            Ordering::Less => self.reach == Reach::Subtree && is_below(theirs, mine),
+            Ordering::Greater => other.reach == Reach::Subtree && is_below(mine, theirs),
         }
     }
 }
@@ -173,7 +192,8 @@ pub struct PathOrder {
 #[derive(Debug)]
 struct Live {
     ticket: Ticket,
-    access: Access<'static>,
+    footprint: Footprint,
+    changes: bool,
     /// How many earlier ones it still waits for.
     blockers: usize,
 }
@@ -187,21 +207,21 @@ impl PathOrder {
     #[inline]
     pub fn is_free(&self, access: &Access<'_>) -> bool {
         // Mostly nothing is under way, or nothing that changes anything.
-        self.live.is_empty()
-            || (self.changing == 0 && !access.changes())
-            || self.blockers(access) == 0
+        self.is_trivially_free(access) || self.blockers(&Footprint::of(access)) == 0
     }
 
     pub fn admit(&mut self, ticket: Ticket, access: Access<'_>) -> Admit {
-        let blockers = if self.is_free(&access) {
+        let (footprint, changes) = (Footprint::of(&access), access.changes());
+        let blockers = if self.is_trivially_free(&access) {
             0
         } else {
-            self.blockers(&access)
+            self.blockers(&footprint)
         };
-        self.changing += usize::from(access.changes());
+        self.changing += usize::from(changes);
         self.live.push(Live {
             ticket,
-            access: access.into_owned(),
+            footprint,
+            changes,
             blockers,
         });
         if blockers == 0 {
@@ -218,11 +238,11 @@ impl PathOrder {
             return Vec::new();
         };
         let done = self.live.remove(place);
-        self.changing -= usize::from(done.access.changes());
+        self.changing -= usize::from(done.changes);
         let mut ready = Vec::new();
         for later in self.live.iter_mut().skip(place) {
             // Whatever conflicts and came later has counted it.
-            if later.blockers > 0 && later.access.conflicts(&done.access) {
+            if later.blockers > 0 && later.footprint.conflicts(&done.footprint) {
                 later.blockers -= 1;
                 if later.blockers == 0 {
                     ready.push(later.ticket);
@@ -236,10 +256,14 @@ impl PathOrder {
         self.live.is_empty()
     }
 
-    fn blockers(&self, access: &Access<'_>) -> usize {
+    fn is_trivially_free(&self, access: &Access<'_>) -> bool {
+        self.live.is_empty() || (self.changing == 0 && !access.changes())
+    }
+
+    fn blockers(&self, footprint: &Footprint) -> usize {
         self.live
             .iter()
-            .filter(|live| live.access.conflicts(access))
+            .filter(|live| live.footprint.conflicts(footprint))
             .count()
     }
 }

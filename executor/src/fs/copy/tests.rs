@@ -115,6 +115,29 @@ fn holes_stay_holes() {
 }
 
 #[test]
+fn nothing_of_what_was_there_before_remains() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    File::create(at("sparse"))
+        .unwrap()
+        .set_len(1 << 20)
+        .unwrap();
+    std::fs::write(at("empty"), "").unwrap();
+    std::fs::write(at("small"), "s").unwrap();
+    std::fs::write(at("large"), vec![b'l'; 1 << 20]).unwrap();
+    for name in ["sparse", "empty", "small", "large"] {
+        for old_size in [0, 1, 100, 3 << 20] {
+            std::fs::write(at("old"), vec![b'o'; old_size]).unwrap();
+            run(&at(name), &at("old"), false).unwrap();
+            assert!(
+                std::fs::read(at("old")).unwrap() == std::fs::read(at(name)).unwrap(),
+                "{name} on {old_size}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_destination_link_is_written_through_and_a_directory_is_not_a_destination() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

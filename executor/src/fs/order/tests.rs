@@ -1,12 +1,11 @@
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 
 use super::*;
 
 fn conflict(a: &Access<'_>, b: &Access<'_>) -> bool {
-    assert_eq!(a.conflicts(b), b.conflicts(a));
-    a.conflicts(b)
+    let (a, b) = (Footprint::of(a), Footprint::of(b));
+    assert_eq!(a.conflicts(&b), b.conflicts(&a));
+    a.conflicts(&b)
 }
 
 fn reads(path: &str, reach: Reach) -> Access<'_> {

@@ -100,20 +100,37 @@ fn looks_like_a_drive(name: &OsStr) -> bool {
 fn push_escaped(out: &mut String, name: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    for &byte in name {
-        if is_literal(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(digit(byte >> 4));
-            out.push(digit(byte));
+    for piece in name.chunk_by(|&a, &b| is_literal(a) && is_literal(b)) {
+        match (piece, std::str::from_utf8(piece)) {
+            (&[first, ..], Ok(literal)) if is_literal(first) => out.push_str(literal),
+            _ => {
+                for &byte in piece {
+                    out.push('%');
+                    out.push(digit(byte >> 4));
+                    out.push(digit(byte));
+                }
+            }
         }
     }
 }
 
 /// Whether a byte stands for itself in a segment.
 fn is_literal(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"\"#%/<>?\\`{}".contains(&byte)
+    const LITERAL: [bool; 256] = literal_bytes();
+    LITERAL[usize::from(byte)]
+}
+
+const fn literal_bytes() -> [bool; 256] {
+    let mut literal = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        literal[byte as usize] = !matches!(
+            byte,
+            b'"' | b'#' | b'%' | b'/' | b'<' | b'>' | b'?' | b'\\' | b'`' | b'{' | b'}'
+        );
+        byte += 1;
+    }
+    literal
 }
 
 #[cfg(test)]

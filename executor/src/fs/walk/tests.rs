@@ -312,7 +312,7 @@ fn closed_directories_are_still_listed() {
     let dir = tempfile::tempdir().unwrap();
     let closed = dir.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser may enter; anybody else gets an error beside the entry.
     assert_eq!(
         names(dir.path(), &walk(dir.path(), &OPTIONS).unwrap()),

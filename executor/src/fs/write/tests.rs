@@ -37,6 +37,24 @@ fn a_new_file_is_as_open_as_the_umask_allows() {
 }
 
 #[test]
+fn longer_and_shorter_content_replaces_all_of_the_old() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for content in ["short", "something longer", "", "x", "yy", "z"] {
+        write(file.path(), content.as_bytes(), Links::Follow).unwrap();
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), content);
+    }
+}
+
+#[test]
+fn writing_nothing_to_an_empty_file_is_still_a_change() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    file.as_file().set_modified(long_ago).unwrap();
+    write(file.path(), b"", Links::Follow).unwrap();
+    assert!(file.path().metadata().unwrap().modified().unwrap() > long_ago);
+}
+
+#[test]
 fn links_are_written_through_and_a_dangling_one_makes_its_target() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

@@ -53,33 +53,49 @@ pub fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(bytes, offset)
 }
 
-/// Copies what `from` holds into the empty file `to`. Holes stay holes.
+/// Makes what `from` holds all that `to` holds, which had `old_size` bytes. Holes stay holes.
 ///
 /// `proceed` is asked between pieces of large files; an error from it ends the copy.
 pub fn copy_contents(
     from: &File,
     to: &File,
     facts: &Facts,
+    old_size: u64,
     scratch: &mut Vec<u8>,
     proceed: &mut dyn FnMut() -> io::Result<()>,
 ) -> io::Result<()> {
-    if facts.size > SMALL_FILE_BYTES {
+    if facts.allocated < facts.size && facts.size > SMALL_FILE_BYTES {
+        return copy_with_holes(from, to, facts.size, scratch, proceed);
+    }
+    let size = copy_all(from, to, facts.size, scratch, proceed)?;
+    // The rest of what was there goes last: emptying a file first makes some file systems write
+    // the new content to the disk at once.
+    if old_size > size {
+        to.set_len(size)
+    } else {
+        Ok(())
+    }
+}
+
+/// Copies a file without holes and says how much that was.
+fn copy_all(
+    from: &File,
+    to: &File,
+    size: u64,
+    scratch: &mut Vec<u8>,
+    proceed: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut copied = 0;
+    if size > SMALL_FILE_BYTES {
         #[cfg(target_os = "linux")]
         if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-            return Ok(());
+            return Ok(size);
         }
-        if facts.allocated < facts.size {
-            return copy_with_holes(from, to, facts.size, scratch, proceed);
-        }
-        let copied = copy_range(from, to, 0, facts.size, proceed)?;
-        if copied == facts.size {
-            return Ok(());
-        }
-        // The kernel could not, or only up to here; or the file has shrunk.
-        return copy_through(from, to, copied, u64::MAX, scratch, proceed);
+        copied = copy_range(from, to, 0, size, proceed)?;
     }
-    // Also the files of /proc, whose size of 0 says nothing: to their end.
-    copy_through(from, to, 0, u64::MAX, scratch, proceed)
+    // What the kernel could not copy. The size of 0 that files of /proc have says nothing.
+    let end = if size == 0 { u64::MAX } else { size };
+    copy_through(from, to, copied, end, scratch, proceed)
 }
 
 /// Copies the parts that hold data and leaves out the others.
@@ -92,6 +108,12 @@ fn copy_with_holes(
     proceed: &mut dyn FnMut() -> io::Result<()>,
 ) -> io::Result<()> {
     use rustix::fs::{SeekFrom, seek};
+    #[cfg(target_os = "linux")]
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return to.set_len(size);
+    }
+    // Where nothing is written nothing old may remain.
+    to.set_len(0)?;
     let mut at = 0;
     while at < size {
         let start = match seek(from, SeekFrom::Data(at)) {
@@ -116,11 +138,12 @@ fn copy_with_holes(
 fn copy_with_holes(
     from: &File,
     to: &File,
-    _size: u64,
+    size: u64,
     scratch: &mut Vec<u8>,
     proceed: &mut dyn FnMut() -> io::Result<()>,
 ) -> io::Result<()> {
-    copy_through(from, to, 0, u64::MAX, scratch, proceed)
+    let copied = copy_through(from, to, 0, size, scratch, proceed)?;
+    to.set_len(copied)
 }
 
 /// Lets the kernel copy; the answer is how far it came, 0 if it cannot for these files.
@@ -159,7 +182,8 @@ fn copy_range(
     Ok(0)
 }
 
-/// Copies through a buffer from `offset` to `end` or the end of the file, whichever comes first.
+/// Copies through a buffer from `offset` to `end` or the end of the file, whichever comes first, and
+/// says where that was.
 fn copy_through(
     from: &File,
     to: &File,
@@ -167,7 +191,7 @@ fn copy_through(
     end: u64,
     scratch: &mut Vec<u8>,
     proceed: &mut dyn FnMut() -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<u64> {
     let mut offset = offset;
     while offset < end {
         scratch.clear();
@@ -182,7 +206,7 @@ fn copy_through(
         offset += scratch.len() as u64;
         proceed()?;
     }
-    Ok(())
+    Ok(offset)
 }
 
 /// One read of at most `len` bytes into `buffer`, which is empty.
