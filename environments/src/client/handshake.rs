@@ -138,18 +138,15 @@ impl<W: Wire> Opening<'_, W> {
 
     /// The result of the call under way, as JSON.
     async fn answer(&mut self, method: &'static str) -> Result<String, HandshakeError> {
-        // What a program said before it ended is worth more than that it does not listen, so a
-        // failed write shows only if nothing can be read either.
-        let flushed = self.wire.flush().await;
+        // A program that has ended does not listen either, but what it said before is still to
+        // be read. How the reading ends tells more than that the writing failed.
+        let _ = self.wire.flush().await;
         loop {
             let text = match self.wire.next().await {
                 Some(Ok(text)) => text,
                 Some(Err(error)) if error.is_survivable() => continue,
                 Some(Err(error)) => return Err(error.into()),
-                None => {
-                    flushed?;
-                    return Err(HandshakeError::Closed);
-                }
+                None => return Err(HandshakeError::Closed),
             };
             match self.caller.handle_text(&text) {
                 Ok(Event::Reply { outcome, .. }) => {
