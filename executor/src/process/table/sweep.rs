@@ -59,7 +59,7 @@ impl Slots {
                 None => {
                     if let Some(sweeper) = self.closed.sweeper.take() {
                         // It is the caller, on its way out.
-                        let _ = sweeper.detach();
+                        drop(sweeper.detach());
                     }
                     return None;
                 }

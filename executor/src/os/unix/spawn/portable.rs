@@ -1,7 +1,8 @@
 //! Starting a program with what every Unix has: the standard library's way, with one hook.
 //!
 //! Used where there is no `clone`, and compiled into the tests on Linux so that it keeps working.
-//! It is slower, and a program survives the sudden death of the executor.
+//! It is slower, a program survives the sudden death of the executor, and a script without an
+//! interpreter line is run by the shell instead of being refused.
 
 use std::ffi::OsStr;
 use std::io;
@@ -86,12 +87,12 @@ fn check_folder(command: &Command) -> io::Result<()> {
     if std::fs::metadata(&command.cwd)?.is_dir() {
         Ok(())
     } else {
-        Err(io::ErrorKind::NotADirectory.into())
+        Err(rustix::io::Errno::NOTDIR.into())
     }
 }
 
 fn execute(command: &Command, image: &Image, theirs: &TheirSide) -> io::Result<process::Child> {
-    let mut complaint = io::Error::from(io::ErrorKind::NotFound);
+    let mut complaint = io::Error::from(rustix::io::Errno::NOENT);
     for candidate in image.candidates.iter() {
         let mut attempt = process::Command::new(OsStr::from_bytes(candidate.to_bytes()));
         attempt
