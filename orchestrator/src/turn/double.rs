@@ -208,6 +208,11 @@ impl Scene {
         turn
     }
 
+    /// More replies, for a turn that depends on what the one before brought.
+    pub(crate) fn add(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.script.replies.lock().unwrap().extend(replies);
+    }
+
     /// The events so far.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
