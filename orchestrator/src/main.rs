@@ -58,12 +58,12 @@ fn surroundings() -> Result<Surroundings, Failure> {
     })
 }
 
-/// `FARSTEP_LOG` says what is logged; warnings are by default.
+/// What is logged when `FARSTEP_LOG` says nothing. Environments that cannot be reached are told to
+/// the person by whoever wanted them, so their log would only say it twice.
+const LOG: &str = "warn,farstep_environments::environment=error";
+
 fn log_to_stderr() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
-        .with_env_var("FARSTEP_LOG")
-        .from_env_lossy();
+    let filter = EnvFilter::try_from_env("FARSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

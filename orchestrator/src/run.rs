@@ -154,12 +154,14 @@ fn model(settings: &Settings, surroundings: &Surroundings) -> Result<Arc<dyn Mod
         .text(variable)
         .filter(|key| !key.trim().is_empty())
         .map(|key| SecretString::from(key.trim()));
+    // An address that cannot be used is the better complaint than a key it would not need.
+    let model = HttpModel::new(&provider)?;
     if provider.api_key.is_none() && !is_loopback(settings.base_url()) {
         return Err(Failure::NoKey {
             variable: variable.to_owned(),
         });
     }
-    Ok(Arc::new(HttpModel::new(&provider)?))
+    Ok(Arc::new(model))
 }
 
 /// A model on this machine may need no key.

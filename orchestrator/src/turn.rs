@@ -137,11 +137,16 @@ impl Conversation {
                 usage: self.usage.into(),
                 turn_usage: turn.usage.into(),
             },
-            Err(error) => Event::TurnFailed {
-                error: ErrorMessage {
-                    message: error.to_string(),
-                },
-            },
+            Err(error) => {
+                let message = error.to_string();
+                if *error != TurnError::Interrupted {
+                    let message = message.clone();
+                    self.parts.events.emit(Event::Error { message }).await;
+                }
+                Event::TurnFailed {
+                    error: ErrorMessage { message },
+                }
+            }
         };
         self.parts.events.emit(event).await;
     }

@@ -26,7 +26,7 @@ pub enum Failure {
     NoConfigDir,
     #[error("{0}")]
     Settings(#[from] SettingsError),
-    #[error("{0}")]
+    #[error("load the environments:\n{0}")]
     Environments(#[from] LoadError),
     #[error("{0}")]
     NoExecutor(#[from] NoExecutor),

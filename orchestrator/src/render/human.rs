@@ -31,6 +31,7 @@ pub struct Human<A, N> {
     running: HashMap<ItemId, Running>,
     /// What has been shown of the answer that is being written.
     streamed: String,
+    last_error: String,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +67,7 @@ impl<A: Write, N: Write> Human<A, N> {
             several,
             running: HashMap::new(),
             streamed: String::new(),
+            last_error: String::new(),
         }
     }
 
@@ -106,7 +108,7 @@ impl<A: Write, N: Write> Human<A, N> {
             Event::ItemUpdated { item } => {
                 writeln!(
                     self.notes,
-                    "{}  {DIM}… still running{DIM:#}",
+                    "{}{DIM}… still running{DIM:#}",
                     self.margin(&item)
                 )
             }
@@ -114,11 +116,16 @@ impl<A: Write, N: Write> Human<A, N> {
             Event::TurnCompleted { turn_usage, .. } => self.summary(turn_usage),
             Event::TurnFailed { error } => {
                 let message = for_terminal(&error.message);
-                writeln!(self.notes, "{BAD}{BOLD}failed{BOLD:#}{BAD:#}: {message}")
+                // The last error has said it already.
+                match error.message == self.last_error {
+                    true => writeln!(self.notes, "{BAD}failed{BAD:#}"),
+                    false => writeln!(self.notes, "{BAD}failed{BAD:#}: {message}"),
+                }
             }
             Event::Error { message } => {
-                let message = for_terminal(&message);
-                writeln!(self.notes, "{DIM}!{DIM:#} {message}")
+                writeln!(self.notes, "{DIM}!{DIM:#} {}", for_terminal(&message))?;
+                self.last_error = message;
+                Ok(())
             }
         }
     }
@@ -148,21 +155,21 @@ impl<A: Write, N: Write> Human<A, N> {
                 ..
             } => {
                 if !running.rest.is_empty() && running.lines < LIVE_LINES {
-                    writeln!(self.notes, "{margin}  │ {}", for_terminal(&running.rest))?;
+                    writeln!(self.notes, "{margin}│ {}", for_terminal(&running.rest))?;
                 }
                 if running.lines > LIVE_LINES {
                     let more = running.lines - LIVE_LINES;
-                    writeln!(self.notes, "{margin}  {DIM}│ … {more} more lines{DIM:#}")?;
+                    writeln!(self.notes, "{margin}{DIM}│ … {more} more lines{DIM:#}")?;
                 }
                 match (exit_code, status) {
-                    (Some(0), _) => writeln!(self.notes, "{margin}  {GOOD}✓{GOOD:#}"),
+                    (Some(0), _) => writeln!(self.notes, "{margin}{GOOD}✓{GOOD:#}"),
                     (Some(code), _) => {
-                        writeln!(self.notes, "{margin}  {BAD}✗ exit code {code}{BAD:#}")
+                        writeln!(self.notes, "{margin}{BAD}✗ exit code {code}{BAD:#}")
                     }
                     (None, _) => {
                         let why = aggregated_output.trim_end();
                         let why = first_line(why.rsplit('\n').next().unwrap_or(why), COMMAND_CHARS);
-                        writeln!(self.notes, "{margin}  {BAD}✗ {why}{BAD:#}")
+                        writeln!(self.notes, "{margin}{BAD}✗ {why}{BAD:#}")
                     }
                 }
             }
@@ -176,7 +183,7 @@ impl<A: Write, N: Write> Human<A, N> {
                     };
                     writeln!(
                         self.notes,
-                        "{margin}  │ {kind} {}",
+                        "{margin}│ {kind} {}",
                         for_terminal(&change.path)
                     )?;
                 }
@@ -269,8 +276,8 @@ impl<A: Write, N: Write> Human<A, N> {
     /// What the lines below it begin with.
     fn margin(&self, item: &Item) -> String {
         match &item.environment_id {
-            Some(id) if self.several => format!("  {NAME}{}{NAME:#}", for_terminal(id)),
-            _ => String::new(),
+            Some(id) if self.several => format!("  {NAME}{}{NAME:#} ", for_terminal(id)),
+            _ => "  ".to_owned(),
         }
     }
 }
