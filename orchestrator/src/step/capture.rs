@@ -49,6 +49,8 @@ pub struct Selection {
     frozen: Option<(Uuid, Vec<Seen>)>,
     /// One round per environment and folder, for the whole conversation.
     findings: HashMap<(Arc<str>, PathUri), Findings>,
+    /// Where each environment was last placed, for when it cannot say so itself.
+    folders: HashMap<Arc<str>, PathUri>,
     /// What the event stream said last about each environment.
     reported: HashMap<Arc<str>, bool>,
 }
@@ -63,6 +65,7 @@ impl Selection {
             greeted: None,
             frozen: None,
             findings: HashMap::new(),
+            folders: HashMap::new(),
             reported: HashMap::new(),
         }
     }
@@ -77,6 +80,7 @@ impl Selection {
             .into_iter()
             .map(|one| self.options.place(one))
             .collect();
+        self.remember(&mut environments);
         let documents = self.consult(&mut environments).await;
         self.report(&environments).await;
         self.steps += 1;
@@ -115,6 +119,18 @@ impl Selection {
         let seen = self.set.settle().await;
         self.frozen = Some((turn, seen.clone()));
         seen
+    }
+
+    /// An environment that went away keeps the folder it had, as far as the model is told.
+    fn remember(&mut self, environments: &mut [StepEnvironment]) {
+        for environment in environments {
+            match &environment.cwd {
+                Some(cwd) => {
+                    self.folders.insert(Arc::clone(&environment.id), cwd.clone());
+                }
+                None => environment.cwd = self.folders.get(&environment.id).cloned(),
+            }
+        }
     }
 
     /// Reads the documents of environments that are new here, all at the same time.

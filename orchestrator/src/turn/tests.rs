@@ -280,7 +280,7 @@ async fn a_second_turn_tells_only_what_is_new() {
     assert_eq!(
         update,
         "<environment_context>\n  <environments>\n    <environment id=\"beta\" \
-         primary=\"false\">\n      <status>disconnected</status>\n      <error>cut</error>\n    \
+         primary=\"false\">\n      <cwd>/srv</cwd>\n      <status>disconnected</status>\n      <error>cut</error>\n    \
          </environment>\n  </environments>\n</environment_context>"
     );
     assert_eq!(input, "second");
