@@ -1,6 +1,9 @@
 //! Tests of the repository itself.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot read the repository has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read the repository has failed"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -115,7 +115,10 @@ mod tests {
         let text = r#"{"id":1,"result":{}}"#;
         assert!(matches!(
             caller.handle_text(text),
-            Ok(Event::Reply { tag: "first", outcome: Ok("{}") })
+            Ok(Event::Reply {
+                tag: "first",
+                outcome: Ok("{}")
+            })
         ));
         assert!(matches!(caller.handle_text(text), Ok(Event::Stray(_))));
         assert!(matches!(

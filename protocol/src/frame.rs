@@ -40,7 +40,12 @@ pub fn request<T: Serialize + ?Sized>(out: &mut String, id: &RequestId, method: 
 }
 
 /// A request whose params `write` appends as JSON.
-pub fn request_with(out: &mut String, id: &RequestId, method: &str, write: impl FnOnce(&mut String)) {
+pub fn request_with(
+    out: &mut String,
+    id: &RequestId,
+    method: &str,
+    write: impl FnOnce(&mut String),
+) {
     out.push_str("{\"id\":");
     id.write_json(out);
     out.push_str(",\"method\":");
@@ -112,7 +117,11 @@ pub fn read_block_reply(out: &mut String, id: &RequestId, bytes: &[u8], eof: boo
     reply_with(out, id, |out| {
         out.push_str("{\"chunk\":\"");
         write_base64(out, bytes);
-        out.push_str(if eof { "\",\"eof\":true}" } else { "\",\"eof\":false}" });
+        out.push_str(if eof {
+            "\",\"eof\":true}"
+        } else {
+            "\",\"eof\":false}"
+        });
     });
 }
 

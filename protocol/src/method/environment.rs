@@ -17,7 +17,11 @@ pub struct EnvironmentInfo {
     /// The default shell.
     pub shell: Shell,
     /// Where the executor was started.
-    #[serde(default, deserialize_with = "usable", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "usable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cwd: Option<PathUri>,
     /// Absent on old servers. Never decide anything by it; use `capabilities`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,7 +30,11 @@ pub struct EnvironmentInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
     /// Where `~` points.
-    #[serde(default, deserialize_with = "usable", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "usable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub user_home_dir: Option<PathUri>,
     /// `linux`, `macos` or `windows`; others may come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +46,11 @@ pub struct EnvironmentInfo {
     #[serde(default, deserialize_with = "all_usable")]
     pub temporary_directories: Vec<PathUri>,
     /// The preferred temporary directory.
-    #[serde(default, deserialize_with = "usable", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "usable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub temp_dir: Option<PathUri>,
     /// What may be used beyond the core. Anything not named is absent.
     #[serde(default, deserialize_with = "flags")]

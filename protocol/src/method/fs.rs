@@ -320,7 +320,6 @@ pub struct Handle {
     pub handle_id: String,
 }
 
-
 fn is_true(flag: &bool) -> bool {
     *flag
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::environment::Shell;
-use super::sandbox::SandboxContext;
 use super::nullable;
+use super::sandbox::SandboxContext;
 
 /// Request: starts a process under an id of the caller's choice.
 pub const START: &str = "process/start";

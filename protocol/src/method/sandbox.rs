@@ -201,7 +201,11 @@ mod tests {
                 true,
             ),
         ] {
-            assert_eq!(context(permissions).unwrap().restricts(), restricts, "{permissions}");
+            assert_eq!(
+                context(permissions).unwrap().restricts(),
+                restricts,
+                "{permissions}"
+            );
         }
     }
 

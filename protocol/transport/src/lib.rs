@@ -30,6 +30,10 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub trait Wire:
     Stream<Item = Result<Text, WireError>> + Sink<Text, Error = WireError> + Send + Unpin
 {
+    /// Sends the next part of a message that is made while it is sent, when the sink is ready. No
+    /// other message may be sent before the last part.
+    fn start_part(&mut self, part: Text, is_last: bool) -> Result<(), WireError>;
+
     /// What to tell the other side when this one closes, where the transport can say it.
     fn set_farewell(&mut self, reason: &'static str);
 }

@@ -159,6 +159,14 @@ where
     R: AsyncRead + Send + Unpin,
     W: AsyncWrite + Send + Unpin,
 {
+    fn start_part(&mut self, part: Text, is_last: bool) -> Result<(), WireError> {
+        self.unwritten.extend_from_slice(part.as_bytes());
+        if is_last {
+            self.unwritten.extend_from_slice(b"\n");
+        }
+        Ok(())
+    }
+
     /// Lines cannot say why they end.
     fn set_farewell(&mut self, _reason: &'static str) {}
 }

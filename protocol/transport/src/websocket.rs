@@ -5,6 +5,7 @@
 //! then flush once.
 
 mod dial;
+mod served;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,6 +23,7 @@ use tokio_tungstenite::tungstenite::{self, Message, error::CapacityError};
 use crate::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, Text, Wire, WireError};
 
 pub use dial::{Dial, Socket, dial};
+pub use served::Served;
 
 /// How often an idle connection is asked for a sign of life.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -82,6 +84,8 @@ impl Options {
 pub struct WebSocket<S> {
     inner: WebSocketStream<S>,
     pings: Option<Interval>,
+    /// A message is being sent in parts.
+    in_parts: bool,
     unanswered: u32,
     farewell: Option<&'static str>,
 }
@@ -96,14 +100,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     fn over(inner: WebSocketStream<S>, options: &Options) -> Self {
-        let pings = options.ping_interval.map(|every| {
-            let mut pings = interval_at(tokio::time::Instant::now() + every, every);
-            pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            pings
-        });
         WebSocket {
             inner,
-            pings,
+            pings: options.ping_interval.map(pings),
+            in_parts: false,
             unanswered: 0,
             farewell: None,
         }
@@ -224,9 +224,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Text> for WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for WebSocket<S> {
+    fn start_part(&mut self, part: Text, is_last: bool) -> Result<(), WireError> {
+        let starts = !std::mem::replace(&mut self.in_parts, !is_last);
+        let kind = if starts { Data::Text } else { Data::Continue };
+        let frame = Frame::message(part, OpCode::Data(kind), is_last);
+        Pin::new(&mut self.inner)
+            .start_send(Message::Frame(frame))
+            .map_err(broken)
+    }
+
     fn set_farewell(&mut self, reason: &'static str) {
         self.farewell = Some(reason);
     }
+}
+
+fn pings(every: Duration) -> Interval {
+    let mut pings = interval_at(tokio::time::Instant::now() + every, every);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings
 }
 
 /// A broken connection, unless it merely ended.
