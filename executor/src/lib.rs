@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Serves one machine's files and processes to an orchestrator.
+//!
+//! ```text
+//!                    listen (HTTP, upgrade) ─┐
+//!                    stdio ──────────────────┤
+//!                                            ▼
+//!   wire ◀──▶ connection: one task, gates, two lanes ──▶ dispatch ──▶ fs ─────────┐
+//!                   ▲                                       │                     ├──▶ os
+//!                   └── attached: events in order ◀── process (one task each) ────┘
+//!                                   ▲
+//!   server: what all share          └── session: outlives its connection
+//! ```
+//!
+//! A connection owns its wire and its calls; a session owns its processes; a process owns its
+//! child. `os` is the only place that knows the operating system. Errors become codes in `errors`
+//! and nowhere else.
+
+mod attached;
+pub mod cli;
+mod connection;
+mod dispatch;
+mod errors;
+pub mod fs;
+mod info;
+mod listen;
+pub mod os;
+mod pool;
+pub mod process;
+mod server;
+mod session;
+mod stdio;
+
+pub use info::Host;
+pub use listen::{ListenError, Listener};
+pub use pool::{THREADS_MAX, WORKERS};
+pub use server::Server;
+pub use stdio::{StdioEnd, serve_stdio};

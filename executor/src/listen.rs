@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farstep_transport::websocket::{Options, WebSocket};
+use farstep_transport::websocket::{Options, Served};
 use futures_util::StreamExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -163,7 +163,7 @@ impl Accepted {
         };
         match upgrade {
             Ok(Some((tcp, read))) => {
-                let wire = WebSocket::accepted(tcp, read, &Options::server()).await;
+                let wire = Served::new(tcp, read, &Options::server());
                 let (end, wire) = connection::serve(&server, wire, &stop).await;
                 tracing::info!(%end, "connection ended");
                 linger(end, wire).await;
@@ -176,7 +176,7 @@ impl Accepted {
 
 /// Reads what a peer that was told goodbye still sends: closing a socket with unread data resets
 /// it, and the reason would be lost on the way.
-async fn linger(end: End, mut wire: WebSocket<TcpStream>) {
+async fn linger(end: End, mut wire: Served<TcpStream>) {
     if matches!(end, End::Violation(_) | End::Stopping) {
         let rest = async { while let Some(Ok(_)) = wire.next().await {} };
         // A peer that goes on is not waited for.
