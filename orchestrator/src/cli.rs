@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::DemoArgs;
+
 #[derive(Debug, Parser)]
 #[command(
     name = "farstep",
@@ -30,6 +32,8 @@ pub enum Command {
     Exec(ExecArgs),
     /// Look at the configured environments
     Env(EnvArgs),
+    /// Watch a whole task run on two executors, without a key and with a scripted model
+    Demo(DemoArgs),
 }
 
 #[derive(Debug, Args)]

@@ -21,7 +21,7 @@ pub async fn env(command: EnvCommand, surroundings: &Surroundings) -> Result<u8,
     for warning in &setup.warnings {
         render::note(warning);
     }
-    let withheld = [setup.settings.api_key_env().to_owned()];
+    let withheld = setup.settings.credentials();
     let registry = setup.registry(&withheld);
     match command {
         EnvCommand::List { json } => list(&registry, json).map_err(Failure::Output),

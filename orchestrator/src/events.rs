@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -168,7 +169,8 @@ pub enum Live {
     Output {
         item: ItemId,
         environment_id: String,
-        text: String,
+        /// Cut anywhere, also inside a character.
+        bytes: Bytes,
     },
     /// The model is writing.
     Text { delta: String },

@@ -33,7 +33,7 @@ pub async fn exec(args: ExecArgs, surroundings: &Surroundings) -> Result<u8, Fai
     for warning in &setup.warnings {
         render::note(warning);
     }
-    let withheld = [setup.settings.api_key_env().to_owned()];
+    let withheld = setup.settings.credentials();
     let registry = setup.registry(&withheld);
     let environment = setup.one(&registry, args.environment.as_deref())?;
     let id = environment.id().to_string();
@@ -146,7 +146,7 @@ fn argv(words: Vec<OsString>) -> Result<Vec<String>, Failure> {
     words.into_iter().map(text).collect()
 }
 
-fn params(argv: Vec<String>, cwd: PathUri) -> StartParams {
+pub(crate) fn params(argv: Vec<String>, cwd: PathUri) -> StartParams {
     StartParams {
         process_id: format!("exec-{}", Uuid::new_v4()),
         metadata: None,

@@ -20,6 +20,7 @@
 //! workspace builds on them.
 
 pub mod cli;
+pub mod demo;
 pub mod documents;
 pub mod env_cmd;
 pub mod events;

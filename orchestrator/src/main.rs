@@ -7,7 +7,7 @@ use clap::Parser as _;
 use farstep_orchestrator::cli::{Cli, Command};
 use farstep_orchestrator::render::{self, Failure};
 use farstep_orchestrator::setup::Surroundings;
-use farstep_orchestrator::{env_cmd, exec, run};
+use farstep_orchestrator::{demo, env_cmd, exec, run};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -41,6 +41,7 @@ async fn command(command: Command) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args, &surroundings).await,
         Command::Exec(args) => exec::exec(args, &surroundings).await,
         Command::Env(args) => env_cmd::env(args.command, &surroundings).await,
+        Command::Demo(args) => demo::demo(args, &surroundings).await,
     }
 }
 

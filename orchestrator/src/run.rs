@@ -52,7 +52,7 @@ pub async fn run(args: RunArgs, surroundings: &Surroundings) -> Result<u8, Failu
     let prompt = prompt(&args.prompt)?;
     let model = model(&settings, surroundings)?;
     let name = settings.model.clone().ok_or(Failure::NoModel)?;
-    let withheld = vec![settings.api_key_env().to_owned()];
+    let withheld = settings.credentials();
     let registry = setup.registry(&withheld);
     let selection = setup.select(&registry, &args.environments)?;
     let options = options(&args.folders, &selection, surroundings)?;
@@ -229,7 +229,8 @@ fn show(
     }
 }
 
-fn today() -> Today {
+/// The day on this machine.
+pub(crate) fn today() -> Today {
     let now = Zoned::now();
     Today {
         date: now.date().to_string(),

@@ -103,6 +103,16 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The variables that hold a model's credentials. No command inherits them.
+    pub fn credentials(&self) -> Vec<String> {
+        let mut names = vec![DEFAULT_API_KEY_ENV.to_owned()];
+        names.extend(self.api_key_env.clone());
+        names.dedup();
+        names
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

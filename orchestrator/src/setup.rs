@@ -145,7 +145,7 @@ impl Setup {
 }
 
 /// Beside this program first: that is the one it was built with.
-fn find_executor(surroundings: &Surroundings) -> Result<PathBuf, NoExecutor> {
+pub(crate) fn find_executor(surroundings: &Surroundings) -> Result<PathBuf, NoExecutor> {
     let file = format!("{EXECUTOR}{}", std::env::consts::EXE_SUFFIX);
     let folder = surroundings.program.as_deref().and_then(Path::parent);
     let beside = folder.map(|folder| folder.join(&file));

@@ -75,19 +75,38 @@ struct Refusal {
 
 type Preparation = Result<Prepared, Refusal>;
 
-/// The definitions this step offers. They depend on what is selected and not on what is
-/// available, so that they stay the same while environments come up.
+/// A tool's name, and how a step describes it.
+type Tool = (&'static str, fn(&StepSnapshot) -> Value);
+
+const TOOLS: [Tool; 5] = [
+    (exec_command::NAME, exec_command::definition),
+    (write_stdin::NAME, write_stdin::definition),
+    (apply_patch::NAME, apply_patch::definition),
+    (view_image::NAME, view_image::definition),
+    (wait_for_environment::NAME, wait_for_environment::definition),
+];
+
+/// The definitions this step offers.
 pub fn advertised(step: &StepSnapshot) -> Arc<[Value]> {
-    [
-        exec_command::definition(step),
-        write_stdin::definition(step),
-        apply_patch::definition(step),
-        view_image::definition(step),
-        wait_for_environment::definition(step),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    TOOLS
+        .iter()
+        .filter(|(name, _)| offers(step, name))
+        .map(|(_, definition)| definition(step))
+        .collect()
+}
+
+/// Whether a tool exists in this step. That depends on what is selected and not on what is
+/// available, so that the tools stay the same while environments come up.
+fn offers(step: &StepSnapshot, name: &str) -> bool {
+    let turn = step.turn();
+    let by_the_model = match name {
+        exec_command::NAME | write_stdin::NAME => true,
+        apply_patch::NAME => turn.model.freeform_patches,
+        view_image::NAME => turn.model.sees_images,
+        wait_for_environment::NAME => turn.deferred,
+        _ => false,
+    };
+    by_the_model && !step.environments().is_empty()
 }
 
 impl Toolbox {
@@ -169,10 +188,7 @@ impl PendingCall {
 impl Context {
     fn prepare(&self, call: &ToolCall) -> Preparation {
         // A tool that the step did not offer does not exist in it.
-        let offered = advertised(&self.step)
-            .iter()
-            .any(|tool| tool["name"] == call.name.as_str());
-        if call.namespace.is_some() || !offered {
+        if call.namespace.is_some() || !offers(&self.step, &call.name) {
             return Err(format!("unsupported call: {}", shown_name(call)).into());
         }
         match call.name.as_str() {

@@ -15,13 +15,16 @@ impl PathUri {
 
     /// The native text that leads from `base` to here; empty when they are equal.
     ///
-    /// None when this path is not inside `base`, and when the text would not lead back, as with a
-    /// Windows name that contains a colon.
+    /// None when this path is not inside `base`, and when the text would not lead back: a Windows
+    /// name that contains a colon, a base without a share.
     pub fn relative_to(&self, base: &PathUri) -> Option<String> {
         if self == base {
             return Some(String::new());
         }
         let convention = self.convention()?;
+        if base.is_shareless() {
+            return None;
+        }
         let mut out = String::new();
         for segment in base.tail_of(self)? {
             let text = segment.text(convention);

@@ -23,6 +23,7 @@
 mod authority;
 mod contain;
 mod convention;
+mod deny;
 mod error;
 mod host;
 mod legacy;
@@ -33,12 +34,15 @@ mod order;
 mod parse;
 mod percent;
 mod segment;
+mod typed;
 mod uri;
 mod wire;
 
 pub use convention::Convention;
+pub use deny::DenyRule;
 pub use error::{PathUriError, PathUriErrorKind};
 pub use host::Devices;
 pub use legacy::LegacyPath;
 pub use segment::Segment;
+pub use typed::{Posix, Rules, Typed, Windows};
 pub use uri::{MAX_SEGMENTS, MAX_URI_BYTES, PathUri};

@@ -3,6 +3,11 @@
 //! The file lies beside the checkout, not in it. On a machine without it the test says that it
 //! was skipped; where `CI=true`, its absence is a failure.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken vector file should stop the test on the spot"
+)]
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;

@@ -53,11 +53,13 @@ impl FakeMachine {
     }
 
     pub(crate) fn put(&self, path: &str, text: &str) {
+        self.put_bytes(path, text.as_bytes());
+    }
+
+    pub(crate) fn put_bytes(&self, path: &str, bytes: &[u8]) {
         let path = PathUri::parse(path).unwrap();
-        self.files
-            .lock()
-            .unwrap()
-            .insert(path, Bytes::copy_from_slice(text.as_bytes()));
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.files.lock().unwrap().insert(path, bytes);
     }
 
     pub(crate) fn text_of(&self, path: &str) -> Option<String> {

@@ -38,7 +38,7 @@ pub struct Human<A, N> {
 struct Running {
     lines: usize,
     /// The beginning of a line whose end has not come yet.
-    rest: String,
+    rest: Vec<u8>,
 }
 
 impl<A: Write + Send + 'static, N: Write + Send + 'static> Screen for Human<A, N> {
@@ -49,9 +49,9 @@ impl<A: Write + Send + 'static, N: Write + Send + 'static> Screen for Human<A, N
             Signal::Live(Live::Output {
                 item,
                 environment_id,
-                text,
+                bytes,
             }) => {
-                self.output(&item, &environment_id, &text)?;
+                self.output(&item, &environment_id, &bytes)?;
             }
             Signal::End => {}
         }
@@ -155,7 +155,11 @@ impl<A: Write, N: Write> Human<A, N> {
                 ..
             } => {
                 if !running.rest.is_empty() && running.lines < LIVE_LINES {
-                    writeln!(self.notes, "{margin}│ {}", for_terminal(&running.rest))?;
+                    writeln!(
+                        self.notes,
+                        "{margin}│ {}",
+                        for_terminal(&String::from_utf8_lossy(&running.rest))
+                    )?;
                 }
                 if running.lines > LIVE_LINES {
                     let more = running.lines - LIVE_LINES;
@@ -230,19 +234,20 @@ impl<A: Write, N: Write> Human<A, N> {
         Ok(())
     }
 
-    fn output(&mut self, id: &ItemId, environment: &str, text: &str) -> io::Result<()> {
+    fn output(&mut self, id: &ItemId, environment: &str, bytes: &[u8]) -> io::Result<()> {
         self.end_text()?;
         let alone = self.running.len() < 2;
         let Some(running) = self.running.get_mut(id) else {
             return Ok(());
         };
-        running.rest.push_str(text);
-        while let Some(end) = running.rest.find('\n') {
-            let line: String = running.rest.drain(..=end).collect();
+        running.rest.extend_from_slice(bytes);
+        while let Some(end) = running.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = running.rest.drain(..=end).collect();
             running.lines += 1;
             if running.lines > LIVE_LINES {
                 continue;
             }
+            let line = String::from_utf8_lossy(&line);
             let line = for_terminal(line.trim_end_matches(['\n', '\r']));
             match (self.several, alone) {
                 (true, _) => writeln!(self.notes, "  {NAME}{environment}{NAME:#} │ {line}")?,

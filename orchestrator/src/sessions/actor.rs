@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use farstep_environments::{CallError, ProcessEvent};
 use farstep_protocol::method::process::{StartParams, WriteStatus};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -127,15 +128,15 @@ impl Actor {
                     }
                 },
                 event = running.next() => match event {
-                    Some(ProcessEvent::Output { bytes, .. }) => self.hear(&bytes).await,
+                    Some(ProcessEvent::Output { bytes, .. }) => self.hear(bytes).await,
                     Some(ProcessEvent::Truncated { bytes }) => {
-                        self.hear(format!("\n[{bytes} bytes of output were lost here]\n").as_bytes())
+                        self.note(format!("\n[{bytes} bytes of output were lost here]\n"))
                             .await;
                     }
                     Some(ProcessEvent::Exited { code: exit, .. }) => code = Some(exit),
                     Some(ProcessEvent::Closed) => break,
                     Some(ProcessEvent::Lost { reason }) => {
-                        self.hear(format!("\n[the process was lost: {reason}]\n").as_bytes()).await;
+                        self.note(format!("\n[the process was lost: {reason}]\n")).await;
                         return End::Lost { reason };
                     }
                     None => return End::Lost { reason: "its events ended early".to_owned() },
@@ -178,15 +179,18 @@ impl Actor {
         }
     }
 
-    async fn hear(&self, bytes: &[u8]) {
-        self.heard.push(bytes);
+    async fn note(&self, text: String) {
+        self.hear(Bytes::from(text)).await;
+    }
+
+    async fn hear(&self, bytes: Bytes) {
+        self.heard.push(&bytes);
         let environment_id = self.item.environment_id.clone().unwrap_or_default();
-        let text = String::from_utf8_lossy(bytes).into_owned();
         self.events
             .live(Live::Output {
                 item: self.item.id.clone(),
                 environment_id,
-                text,
+                bytes,
             })
             .await;
     }

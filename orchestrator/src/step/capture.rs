@@ -126,7 +126,8 @@ impl Selection {
         for environment in environments {
             match &environment.cwd {
                 Some(cwd) => {
-                    self.folders.insert(Arc::clone(&environment.id), cwd.clone());
+                    self.folders
+                        .insert(Arc::clone(&environment.id), cwd.clone());
                 }
                 None => environment.cwd = self.folders.get(&environment.id).cloned(),
             }

@@ -30,11 +30,8 @@ pub(super) enum Shape {
     Command,
 }
 
-pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
-    if step.environments().is_empty() || !step.turn().model.freeform_patches {
-        return None;
-    }
-    Some(json!({
+pub(super) fn definition(step: &StepSnapshot) -> Value {
+    json!({
         "type": "custom",
         "name": NAME,
         "description": "Adds, deletes and updates files by a patch. Paths are relative to the \
@@ -44,7 +41,7 @@ pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
             "syntax": "lark",
             "definition": grammar(step.environments().len() > 1),
         },
-    }))
+    })
 }
 
 /// The grammar names an environment only where there is a choice.

@@ -45,10 +45,7 @@ pub(super) struct Arguments {
     environment_id: Option<String>,
 }
 
-pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
-    if step.environments().is_empty() {
-        return None;
-    }
+pub(super) fn definition(step: &StepSnapshot) -> Value {
     let properties = with_environment_id(
         step,
         json!({
@@ -82,7 +79,7 @@ pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
             },
         }),
     );
-    Some(function(
+    function(
         NAME,
         "Runs a command in an environment's shell and returns its output, or a session id when it \
          is still running.",
@@ -92,7 +89,7 @@ pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
             "required": ["cmd"],
             "additionalProperties": false,
         }),
-    ))
+    )
 }
 
 pub(super) fn prepare(context: &Context, arguments: Arguments) -> Preparation {

@@ -26,10 +26,7 @@ pub(super) struct Arguments {
     environment_id: Option<String>,
 }
 
-pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
-    if step.environments().is_empty() || !step.turn().model.sees_images {
-        return None;
-    }
+pub(super) fn definition(step: &StepSnapshot) -> Value {
     let properties = with_environment_id(
         step,
         json!({
@@ -40,7 +37,7 @@ pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
             },
         }),
     );
-    Some(function(
+    function(
         NAME,
         "Shows an image file (PNG, JPEG, GIF or WebP) of an environment.",
         json!({
@@ -49,7 +46,7 @@ pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
             "required": ["path"],
             "additionalProperties": false,
         }),
-    ))
+    )
 }
 
 pub(super) fn prepare(context: &Context, arguments: Arguments) -> Preparation {

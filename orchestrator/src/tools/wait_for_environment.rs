@@ -18,22 +18,19 @@ pub(super) struct Arguments {
     environment_id: String,
 }
 
-pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
-    let useful = step.turn().deferred && !step.environments().is_empty();
-    useful.then(|| {
-        function(
-            NAME,
-            "Waits until an environment that is starting can be used, from the next step on.",
-            json!({
-                "type": "object",
-                "properties": {
-                    "environment_id": {"type": "string", "description": "Which one to wait for."}
-                },
-                "required": ["environment_id"],
-                "additionalProperties": false,
-            }),
-        )
-    })
+pub(super) fn definition(_: &StepSnapshot) -> Value {
+    function(
+        NAME,
+        "Waits until an environment that is starting can be used, from the next step on.",
+        json!({
+            "type": "object",
+            "properties": {
+                "environment_id": {"type": "string", "description": "Which one to wait for."}
+            },
+            "required": ["environment_id"],
+            "additionalProperties": false,
+        }),
+    )
 }
 
 pub(super) fn prepare(context: &Context, arguments: Arguments) -> Prepared {

@@ -33,35 +33,33 @@ pub(super) struct Arguments {
     max_output_tokens: Option<f64>,
 }
 
-pub(super) fn definition(step: &StepSnapshot) -> Option<Value> {
-    (!step.environments().is_empty()).then(|| {
-        function(
-            NAME,
-            "Sends characters to a running process and returns what it has said since the last \
+pub(super) fn definition(_: &StepSnapshot) -> Value {
+    function(
+        NAME,
+        "Sends characters to a running process and returns what it has said since the last \
              look. Without characters it only waits and looks. Typing needs a process started \
              with tty=true; \\u0003 interrupts, \\u0004 ends the input.",
-            json!({
-                "type": "object",
-                "properties": {
-                    "session_id": {
-                        "type": "number",
-                        "description": "The session that exec_command reported.",
-                    },
-                    "chars": {"type": "string", "description": "What to send; empty to only look."},
-                    "yield_time_ms": {
-                        "type": "number",
-                        "description": "How long to wait for output before answering.",
-                    },
-                    "max_output_tokens": {
-                        "type": "number",
-                        "description": "Longer output is cut in the middle.",
-                    },
+        json!({
+            "type": "object",
+            "properties": {
+                "session_id": {
+                    "type": "number",
+                    "description": "The session that exec_command reported.",
                 },
-                "required": ["session_id"],
-                "additionalProperties": false,
-            }),
-        )
-    })
+                "chars": {"type": "string", "description": "What to send; empty to only look."},
+                "yield_time_ms": {
+                    "type": "number",
+                    "description": "How long to wait for output before answering.",
+                },
+                "max_output_tokens": {
+                    "type": "number",
+                    "description": "Longer output is cut in the middle.",
+                },
+            },
+            "required": ["session_id"],
+            "additionalProperties": false,
+        }),
+    )
 }
 
 pub(super) fn prepare(context: &Context, arguments: Arguments) -> Preparation {

@@ -50,6 +50,10 @@ impl Reply {
         Self::ends(items, Err(error))
     }
 
+    pub(crate) fn broken(error: ModelError) -> Reply {
+        Self::ends([], Err(error))
+    }
+
     pub(crate) fn hanging(items: impl IntoIterator<Item = Value>) -> Reply {
         let mut reply = Self::items(items);
         reply.events.pop();

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Conversation, TurnError, unless_stopped};
 use crate::events::{Detail, Event, Item as EventItem, Live};
 use crate::model::{
-    Body, Ids, Item, ModelError, ModelErrorKind, ModelEvent, Reasoning, Request, Role, Usage,
+    Body, Ids, Item, ModelError, ModelErrorKind, ModelEvent, Output, Reasoning, Request, Role,
+    Usage,
 };
 use crate::retry::{Decision, pause};
 use crate::step::StepSnapshot;
@@ -50,6 +51,11 @@ impl Conversation {
                 Try::Broken(error) => error,
             };
             collected?;
+            if error.kind == ModelErrorKind::InvalidImage && self.forget_last_image() {
+                let message = format!("An image was left out ({error})");
+                self.parts.events.emit(Event::Error { message }).await;
+                continue;
+            }
             let Decision::Wait(delay) = retries.next(&error) else {
                 return Err(error.into());
             };
@@ -60,6 +66,27 @@ impl Conversation {
                 return Err(TurnError::Interrupted);
             }
         }
+    }
+
+    /// Replaces the last image among the tool outputs by a text. False when there is none, so the
+    /// number of images bounds how often this helps.
+    fn forget_last_image(&mut self) -> bool {
+        let is_image = |item: &Item| {
+            matches!(item.body(), Body::Output { .. }) && item.json().contains("\"input_image\"")
+        };
+        let Some(place) = self.history.iter().rposition(is_image) else {
+            return false;
+        };
+        let Body::Output { call_id } = self.history[place].body() else {
+            return false;
+        };
+        let mut calls = self.history.iter().filter_map(Item::as_call);
+        let Some(call) = calls.rfind(|call| call.call_id == *call_id) else {
+            return false;
+        };
+        let text = "[the image was left out: the provider could not use it]".to_owned();
+        self.history[place] = call.answer(&Output::Text(text));
+        true
     }
 
     async fn stream_once(

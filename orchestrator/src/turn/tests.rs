@@ -4,6 +4,7 @@ use super::double::{Reply, Scene, calls, output_of, patches, runs, runs_in, says
 use super::*;
 use crate::events::{Detail, Status};
 use crate::machine::fake::{FakeMachine, FakeSet, exited, output};
+use crate::model::ModelErrorKind;
 use farstep_environments::ProcessEvent;
 
 fn one(machine: &Arc<FakeMachine>) -> Arc<FakeSet> {
@@ -319,4 +320,43 @@ async fn a_patch_in_one_environment_does_not_hold_up_a_command_in_another() {
     });
     assert_eq!(alpha.text_of("file:///srv/f").as_deref(), Some("x\n"));
     assert!(scene.output("patch").contains("A f"));
+}
+
+#[tokio::test]
+async fn an_image_the_provider_cannot_use_is_left_out_and_the_step_repeated() {
+    let alpha = FakeMachine::named("alpha");
+    alpha.put_bytes("file:///srv/p.png", &one_pixel());
+    let refusal = |kind| {
+        Reply::broken(ModelError {
+            kind,
+            message: "bad image".into(),
+            retry_after: None,
+        })
+    };
+    let mut scene = Scene::blocking(
+        &one(&alpha),
+        [
+            Reply::items([calls("c", "view_image", json!({"path": "p.png"}))]),
+            refusal(ModelErrorKind::InvalidImage),
+            Reply::items([says("ok")]),
+        ],
+    );
+    assert_eq!(scene.turn("x").await.outcome, Ok(()));
+    assert!(scene.output("c").contains("left out"));
+    let before = output_of(&scene.requests()[1].input, "c").unwrap();
+    assert!(before.contains("data:image/png;base64,"), "{before}");
+    // With no image to leave out, the refusal counts.
+    scene.add([refusal(ModelErrorKind::InvalidImage)]);
+    assert!(matches!(
+        scene.turn("y").await.outcome,
+        Err(TurnError::Model(_))
+    ));
+}
+
+fn one_pixel() -> Vec<u8> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::DynamicImage::new_rgb8(1, 1)
+        .write_to(&mut file, image::ImageFormat::Png)
+        .unwrap();
+    file.into_inner()
 }

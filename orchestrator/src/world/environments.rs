@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 /// The model reads at most this much of a reason; the rest is for logs and people.
 const MAX_REASON_CHARS: usize = 600;
 
+/// Longer than any path a system takes, so that only nonsense is cut.
+const MAX_CHARS: usize = 4096;
+
 /// What a step says about the environments, before it becomes text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentsSection {
@@ -229,13 +232,13 @@ impl EnvironmentEntry {
             State::Available { shell, problem } => {
                 line(body, 3, "shell", shell);
                 if let Some(problem) = problem {
-                    line(body, 3, "error", problem);
+                    line(body, 3, "error", &shortened(problem));
                 }
             }
             State::Starting => line(body, 3, "status", self.state.status()),
             State::Disconnected { reason } | State::Failed { reason } => {
                 line(body, 3, "status", self.state.status());
-                line(body, 3, "error", reason);
+                line(body, 3, "error", &shortened(reason));
             }
         }
     }
@@ -256,11 +259,18 @@ fn line(body: &mut String, depth: usize, name: &str, text: &str) {
     );
 }
 
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(MAX_REASON_CHARS) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason.to_owned(),
+    }
+}
+
 /// Text that cannot end the element it stands in, nor run away in length or into control codes.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for (position, character) in text.chars().enumerate() {
-        if position == MAX_REASON_CHARS {
+        if position == MAX_CHARS {
             safe.push('…');
             break;
         }

@@ -67,7 +67,7 @@ fn output(number: u64, environment: &str, text: &str) -> Signal {
     Signal::Live(Live::Output {
         item: ItemId::numbered(number),
         environment_id: environment.into(),
-        text: text.into(),
+        bytes: text.to_owned().into(),
     })
 }
 
