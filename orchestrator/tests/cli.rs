@@ -62,6 +62,7 @@ fn help_says_what_can_be_typed() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("help_run", help(&["run", "--help"]));
     insta::assert_snapshot!("help_exec", help(&["exec", "--help"]));
+    insta::assert_snapshot!("help_demo", help(&["demo", "--help"]));
     insta::assert_snapshot!("help_env", help(&["env", "--help"]));
     insta::assert_snapshot!("help_env_test", help(&["env", "test", "--help"]));
 }
