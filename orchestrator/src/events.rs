@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,6 +14,10 @@ use uuid::Uuid;
 
 /// A screenful of bursts. When it is full, whoever has something to say waits for the reader.
 const QUEUE: usize = 256;
+
+/// How long a process's output waits for somebody to show it. A stopped terminal must cost the
+/// person some lines, and not the model its output.
+const SOON: Duration = Duration::from_millis(500);
 
 /// One line of the event stream.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -218,6 +223,12 @@ impl Events {
         if self.queue.send(Signal::Live(live)).await.is_err() {
             tracing::trace!("nobody listens to live text");
         }
+    }
+
+    /// As [`Events::live`], for whoever must not wait long. False when it was not taken.
+    pub(crate) async fn live_soon(&self, live: Live) -> bool {
+        let sent = self.queue.send_timeout(Signal::Live(live), SOON).await;
+        sent.is_ok()
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Actor {
     heard: Arc<Heard>,
     events: Events,
     item: Item,
+    /// Somebody keeps up with showing its output.
+    shown: bool,
 }
 
 impl Actor {
@@ -61,6 +63,7 @@ impl Actor {
             heard,
             events,
             item,
+            shown: true,
         }
     }
 
@@ -179,20 +182,22 @@ impl Actor {
         }
     }
 
-    async fn note(&self, text: String) {
+    async fn note(&mut self, text: String) {
         self.hear(Bytes::from(text)).await;
     }
 
-    async fn hear(&self, bytes: Bytes) {
+    async fn hear(&mut self, bytes: Bytes) {
         self.heard.push(&bytes);
-        let environment_id = self.item.environment_id.clone().unwrap_or_default();
-        self.events
-            .live(Live::Output {
-                item: self.item.id.clone(),
+        if self.shown {
+            let environment_id = self.item.environment_id.clone().unwrap_or_default();
+            let item = self.item.id.clone();
+            let live = Live::Output {
+                item,
                 environment_id,
                 bytes,
-            })
-            .await;
+            };
+            self.shown = self.events.live_soon(live).await;
+        }
     }
 }
 

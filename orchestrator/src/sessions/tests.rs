@@ -273,3 +273,15 @@ async fn ending_a_conversation_ends_its_processes_wherever_they_are() {
     let ends = [bench.completed().await.2, bench.completed().await.2];
     assert_eq!(ends, [Status::Completed, Status::Failed]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_terminal_that_does_not_read_costs_the_model_nothing() {
+    let bench = Bench::new();
+    let session = bench.open(false);
+    // Far more pieces than the queue of events holds, and nobody takes one.
+    for _ in 0..1_000 {
+        bench.feed(0, [output("line\n")]).await;
+    }
+    let look = session.look(SHORT).await;
+    assert_eq!(look.output.lines(), 1_000);
+}
