@@ -208,7 +208,7 @@ fn deliver(seen: &Seen<'_>) -> Result<Outcome, String> {
 fn start(seen: &Seen<'_>) -> Result<Outcome, String> {
     let Some(started) = seen.command("start") else {
         // On a terminal, so that the process ends with its executor, whatever becomes of us.
-        let arguments = json!({"cmd": "sh server.sh", "environment_id": SERVER, "login": false,
+        let arguments = json!({"cmd": "exec sh server.sh", "environment_id": SERVER, "login": false,
             "tty": true, "yield_time_ms": 500});
         let call = function("start", "exec_command", &arguments);
         return open("I start it on `server` and leave it running.", [call]);
