@@ -255,7 +255,7 @@ where
         match retry.next(&error) {
             Decision::Wait(delay) => {
                 let delay_ms = delay.as_millis() as u64;
-                tracing::warn!(%error, delay_ms, "asking the provider again");
+                tracing::info!(%error, delay_ms, "asking the provider again");
                 tokio::time::sleep(delay).await;
             }
             Decision::GiveUp => return Err(error),

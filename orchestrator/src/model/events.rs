@@ -112,7 +112,7 @@ fn item_done(data: &str) -> Option<ModelEvent> {
     match Item::from_json(item.get()) {
         Ok(item) => Some(ModelEvent::ItemDone(item)),
         Err(error) => {
-            tracing::warn!(%error, "kept a provider's item out of the history");
+            tracing::debug!(%error, "kept a provider's item out of the history");
             None
         }
     }
