@@ -1,0 +1,21 @@
+# Short names for what CONTRIBUTING.md describes.
+
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+test:
+    cargo test --workspace
+
+# Needs FARSTEP_CODEX: the real peer's program.
+interop:
+    cargo test --package farstep-integration --test interop
+
+demo:
+    cargo demo
+
+size:
+    cargo xtask size
+
+ci:
+    bash .ci/run
