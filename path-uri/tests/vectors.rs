@@ -28,7 +28,7 @@ fn every_case_of_the_vectors_holds() {
             panic!("the vectors are required here: {}: {error}", path.display())
         }
         Err(error) => {
-            println!("skipped: no vectors at {}: {error}", path.display());
+            eprintln!("skipped: no vectors at {}: {error}", path.display());
             return;
         }
     };

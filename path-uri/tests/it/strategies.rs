@@ -92,7 +92,7 @@ const STARTS: &[&str] = &[
 const SEPARATORS: &[&str] = &["/", "/", "/", "/", "//", "\\", "/./", "/../"];
 
 /// URI text: mostly valid, never polite.
-pub fn uri_text() -> impl Strategy<Value = String> {
+pub(crate) fn uri_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![8 => select(PIECES).prop_map(str::to_owned), 1 => "\\PC{0,6}", 1 => "[a-z]{1,8}"];
     let tail = prop::collection::vec((piece, select(SEPARATORS)), 0..7);
     (select(STARTS), tail, any::<bool>()).prop_map(|(start, tail, open)| {
@@ -109,7 +109,7 @@ pub fn uri_text() -> impl Strategy<Value = String> {
 }
 
 /// Any value there is, by any way of making one.
-pub fn any_uri() -> impl Strategy<Value = PathUri> {
+pub(crate) fn any_uri() -> impl Strategy<Value = PathUri> {
     let parsed = uri_text().prop_filter_map("not a URI", |text| PathUri::parse(&text).ok());
     let posix =
         posix_bytes().prop_filter_map("not a path", |bytes| PathUri::from_posix_bytes(&bytes).ok());
@@ -120,7 +120,7 @@ pub fn any_uri() -> impl Strategy<Value = PathUri> {
 }
 
 /// Native text: relative, absolute and everything in between, of either convention.
-pub fn native_text() -> impl Strategy<Value = String> {
+pub(crate) fn native_text() -> impl Strategy<Value = String> {
     let start = select(
         &[
             "",
@@ -154,7 +154,7 @@ pub fn native_text() -> impl Strategy<Value = String> {
 }
 
 /// One name as a file system might hold it, without separators of either convention.
-pub fn name() -> impl Strategy<Value = String> {
+pub(crate) fn name() -> impl Strategy<Value = String> {
     let odd = select(
         &[
             "a\nb",
@@ -176,12 +176,12 @@ pub fn name() -> impl Strategy<Value = String> {
         })
 }
 
-pub fn posix_bytes() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn posix_bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![3 => select(&b"/.:%Ca"[..]), 1 => any::<u8>()];
     prop::collection::vec(byte, 0..24).prop_map(|tail| [b"/", tail.as_slice()].concat())
 }
 
-pub fn windows_units() -> impl Strategy<Value = Vec<u16>> {
+pub(crate) fn windows_units() -> impl Strategy<Value = Vec<u16>> {
     let start = select(
         &[
             "C:\\",
