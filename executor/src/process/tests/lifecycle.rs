@@ -104,7 +104,7 @@ async fn closing_its_outputs_does_not_end_a_program() {
 async fn terminate_takes_the_whole_group_and_cannot_be_ignored() {
     let bench = Bench::new();
     let script = "trap '' TERM INT HUP; sleep 1000 & echo $!; (sleep 1001 & echo $!); echo ready; \
-                  while :; do sleep 1000; done";
+                  while :; do sleep 0.1; done";
     let process = bench.start("p", sh(script)).await;
     let mut events = bench.until_output("ready").await;
     assert!(process.terminate());
@@ -164,13 +164,14 @@ async fn terminate_reaches_a_job_in_the_foreground_of_a_terminal() {
 #[tokio::test]
 async fn interrupt_reaches_the_group_or_the_foreground_of_the_terminal() {
     let bench = Bench::new();
-    let script = "trap 'exit 5' INT; echo ready; while :; do sleep 1000; done";
+    let script = "trap 'exit 5' INT; echo ready; while :; do sleep 0.1; done";
     let process = bench.start("pipes", sh(script)).await;
     bench.until_output("ready").await;
     process.interrupt();
     assert_eq!(code(&bench.until_closed().await), 5);
 
-    let script = "set -m; sh -c 'trap \"exit 7\" INT; echo ready; sleep 1000'; exit $?";
+    let script =
+        "set -m; sh -c 'trap \"exit 7\" INT; echo ready; while :; do sleep 0.1; done'; exit $?";
     let process = bench.start("terminal", sh_on_terminal(script)).await;
     bench.until_output("ready").await;
     process.interrupt();

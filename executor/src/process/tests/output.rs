@@ -254,3 +254,23 @@ async fn a_terminal_loses_nothing_of_a_fast_program() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_loses_nothing_when_its_program_ends_before_it_is_read() {
+    let bench = Bench::with(Settings {
+        output: farstep_protocol::output::Limits {
+            backlog_bytes: 16 * 1024,
+            ..Default::default()
+        },
+        ..Settings::default()
+    });
+    for round in 0..20 {
+        let id = round.to_string();
+        let process = bench.start(&id, sh_on_terminal("seq 1 5000")).await;
+        until_paused(&process).await;
+        // The program ends with part of its output in the kernel.
+        let events = bench.until_closed().await;
+        let said = text(&events, OutputStream::Pty).replace('\r', "");
+        assert_eq!(said.len(), numbers(5000).len(), "round {round}");
+    }
+}
