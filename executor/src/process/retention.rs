@@ -1,7 +1,7 @@
 //! How much output of finished processes is kept in all.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Process;
 
@@ -34,14 +34,15 @@ struct Kept {
 impl Retention {
     /// A process is closed: it keeps what it has until newer ones need the room.
     pub(super) fn closed(&self, process: &Arc<Process>) {
-        let bytes = process.retained_bytes();
-        if bytes > 0 {
-            self.admit(process, bytes, CLOSED_BYTES_MAX);
-        }
+        self.admit(process, CLOSED_BYTES_MAX);
     }
 
-    fn admit(&self, process: &Arc<Process>, bytes: usize, max: usize) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn admit(&self, process: &Arc<Process>, max: usize) {
+        let bytes = process.retained_bytes();
+        if bytes == 0 {
+            return;
+        }
+        let mut inner = self.lock();
         inner.bytes += bytes;
         inner.whole.push_back(Kept {
             process: Arc::downgrade(process),
@@ -62,6 +63,17 @@ impl Retention {
                 break;
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let mut inner = self.lock();
+        inner.forget_the_forgotten();
+        inner.bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 mod input;
 mod lifecycle;
 mod output;
+mod retention;
 mod table;
 
 use std::path::Path;
