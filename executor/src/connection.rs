@@ -33,11 +33,11 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::attached::Attached;
-use crate::dispatch::{self, Answer, Calls, Flight};
+use crate::dispatch::{self, Answer, Calls, Flight, Pieces, TornError};
 use crate::errors;
 use crate::server::Server;
-use outbox::Outbox;
 pub(crate) use outbox::{ANSWERS_MAX, BYTES_MAX as ANSWER_BYTES_MAX};
+use outbox::{Large, Outbox};
 
 /// Requests of one connection that are not answered yet. Beyond it we stop reading.
 pub(crate) const IN_FLIGHT_MAX: usize = 1024;
@@ -62,6 +62,8 @@ pub(crate) enum End {
     Violation(&'static str),
     #[error("messages cannot be carried any more: {0}")]
     Broken(WireError),
+    #[error("{0}")]
+    Torn(TornError),
     #[error("the executor stops")]
     Stopping,
 }
@@ -88,6 +90,8 @@ struct Connection<W> {
     calls: Calls,
     in_flight: FuturesUnordered<Flight>,
     outbox: Outbox,
+    /// An answer of which a part was sent: nothing else may be until it is whole.
+    sending: Option<Box<Pieces>>,
     /// Whose turn it is when both large answers and output are waiting.
     output_next: bool,
 }
@@ -109,6 +113,7 @@ impl<W: Wire> Connection<W> {
             phase: Phase::Silent,
             in_flight: FuturesUnordered::new(),
             outbox: Outbox::default(),
+            sending: None,
             output_next: false,
         }
     }
@@ -125,7 +130,7 @@ impl<W: Wire> Connection<W> {
             let finished = self.take_finished(cx);
             let wrote = match self.write(cx) {
                 Ok(wrote) => wrote,
-                Err(error) => return Poll::Ready(End::Broken(error)),
+                Err(end) => return Poll::Ready(end),
             };
             if !(read || finished || wrote) {
                 return Poll::Pending;
@@ -238,7 +243,7 @@ impl<W: Wire> Connection<W> {
             any = true;
             let released = self.calls.finish(finished);
             // The answer to a start goes before whatever its process says.
-            self.outbox.push(released.text);
+            self.outbox.push(released.reply);
             self.in_flight.extend(released.flights);
             for message in released.messages {
                 // They were requests when they came in, so they end nothing now.
@@ -250,40 +255,86 @@ impl<W: Wire> Connection<W> {
 
     /// Writes what the wire takes. Says whether there is reason to look at the requests again and
     /// come back.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, WireError> {
-        while self.outbox.has_small() {
-            if Pin::new(&mut self.wire).poll_ready(cx)?.is_pending() {
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        while self.sending.is_none() && self.outbox.has_small() {
+            if !self.is_ready(cx)? {
                 return Ok(false);
             }
             if let Some(text) = self.outbox.next_small() {
-                Pin::new(&mut self.wire).start_send(text)?;
+                self.start_send(text)?;
             }
         }
-        if Pin::new(&mut self.wire).poll_flush(cx)?.is_pending() {
+        let flushed = Pin::new(&mut self.wire).poll_flush(cx);
+        if flushed.map_err(End::Broken)?.is_pending() {
             return Ok(false);
         }
         // Nothing is left to write: now bulk may go, and requests come first again behind it.
         let mut bytes = 0;
-        while bytes < BATCH_BYTES {
-            if Pin::new(&mut self.wire).poll_ready(cx)?.is_pending() {
-                break;
+        while bytes < BATCH_BYTES && self.is_ready(cx)? {
+            match self.write_bulk(cx)? {
+                0 => break,
+                written => bytes += written,
             }
-            let Some(text) = self.next_bulk(cx) else {
-                break;
-            };
-            bytes += text.len();
-            Pin::new(&mut self.wire).start_send(text)?;
         }
         Ok(bytes > 0)
     }
 
-    fn next_bulk(&mut self, cx: &mut Context<'_>) -> Option<Text> {
-        self.output_next = !self.output_next;
-        if self.output_next {
-            self.next_output(cx).or_else(|| self.outbox.next_large())
-        } else {
-            self.outbox.next_large().or_else(|| self.next_output(cx))
+    fn is_ready(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let ready = Pin::new(&mut self.wire).poll_ready(cx);
+        Ok(ready.map_err(End::Broken)?.is_ready())
+    }
+
+    fn start_send(&mut self, text: Text) -> Result<(), End> {
+        let sent = Pin::new(&mut self.wire).start_send(text);
+        sent.map_err(End::Broken)
+    }
+
+    /// Hands the wire one message or piece of one, large answers and output in turn. Returns its
+    /// bytes, 0 when there is nothing.
+    fn write_bulk(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
+        if self.sending.is_some() {
+            return self.write_piece(cx);
         }
+        self.output_next = !self.output_next;
+        let output = if self.output_next {
+            self.next_output(cx)
+        } else {
+            None
+        };
+        let text = match output {
+            Some(text) => text,
+            None => match self.outbox.next_large() {
+                Some(Large::Whole(text)) => text,
+                Some(Large::Pieces(pieces)) => {
+                    self.sending = Some(pieces);
+                    return self.write_piece(cx);
+                }
+                None => match self.next_output(cx) {
+                    Some(text) => text,
+                    None => return Ok(0),
+                },
+            },
+        };
+        let bytes = text.len();
+        self.start_send(text)?;
+        Ok(bytes)
+    }
+
+    fn write_piece(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
+        let Some(pieces) = &mut self.sending else {
+            return Ok(0);
+        };
+        let Poll::Ready(piece) = pieces.poll_next(cx) else {
+            return Ok(0);
+        };
+        let piece = piece.map_err(End::Torn)?;
+        if piece.is_last {
+            self.sending = None;
+        }
+        let bytes = piece.text.len();
+        let sent = self.wire.start_part(piece.text, piece.is_last);
+        sent.map_err(End::Broken)?;
+        Ok(bytes)
     }
 
     fn next_output(&mut self, cx: &mut Context<'_>) -> Option<Text> {
@@ -301,11 +352,14 @@ impl<W: Wire> Connection<W> {
         let farewell = match end {
             End::Violation(reason) => reason,
             End::Stopping => "the executor is stopping",
+            End::Torn(_) => "an answer could not be finished",
             End::Closed | End::Broken(_) => return self.wire,
         };
         self.wire.set_farewell(farewell);
         let goodbye = async {
-            while let Some(text) = self.outbox.next_small() {
+            while self.sending.is_none()
+                && let Some(text) = self.outbox.next_small()
+            {
                 self.wire.feed(text).await?;
             }
             self.wire.close().await

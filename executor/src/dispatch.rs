@@ -12,6 +12,7 @@
 //! closure over plain values, run in place or on the pool.
 
 mod blocks;
+mod content;
 mod files;
 mod process;
 mod sandbox;
@@ -33,9 +34,10 @@ use tokio::sync::Semaphore;
 
 use crate::errors;
 use crate::fs::{Admit, Handle, Handles, PathOrder, Reservation, Ticket};
-use crate::pool::{self, Permission};
+use crate::pool::{self, Permission, Place};
 use crate::process::{Process, Table};
 use crate::server::Server;
+pub(crate) use content::{Pieces, TornError};
 pub(crate) use process::{PROCESS_ID_BYTES_MAX, WRITE_ID_BYTES_MAX};
 
 /// What became of a request.
@@ -53,8 +55,23 @@ pub(crate) type Flight = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 /// A call that was in flight.
 pub(crate) struct Finished {
-    text: Text,
+    reply: Reply,
     effect: Effect,
+}
+
+/// The answer of a call.
+pub(crate) enum Reply {
+    Whole(Text),
+    /// It is made while it is sent.
+    Pieces(Box<Pieces>),
+    /// It was sent in pieces.
+    Sent,
+}
+
+impl From<Text> for Reply {
+    fn from(text: Text) -> Reply {
+        Reply::Whole(text)
+    }
 }
 
 /// What the end of a call changes for others.
@@ -73,7 +90,7 @@ enum Effect {
 /// What is possible again since a call has finished.
 pub(crate) struct Released {
     /// The answer of the call that finished.
-    pub(crate) text: Text,
+    pub(crate) reply: Reply,
     /// Calls that were waiting and are in flight now.
     pub(crate) flights: Vec<Flight>,
     /// Messages to be handled once more, in this order.
@@ -98,22 +115,32 @@ pub(crate) struct Calls {
 /// A call that may block, with the id to answer it under.
 struct Job {
     id: RequestId,
-    work: Box<dyn FnOnce(&RequestId) -> Outcome + Send>,
+    work: Box<Work>,
 }
+
+type Work = dyn FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send;
 
 /// A whole reply, or why there is none.
 type Outcome = Result<Text, RpcError>;
 
 impl Job {
     fn new(id: RequestId, work: impl FnOnce(&RequestId) -> Outcome + Send + 'static) -> Job {
+        Job::large(id, move |id, _place| work(id).map(Reply::Whole))
+    }
+
+    /// A call whose answer may keep its place on the pool until it is sent.
+    fn large(
+        id: RequestId,
+        work: impl FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send + 'static,
+    ) -> Job {
         Job {
             id,
             work: Box::new(work),
         }
     }
 
-    fn run(self) -> Text {
-        settle(&self.id, (self.work)(&self.id))
+    fn run(self, place: Place) -> Reply {
+        (self.work)(&self.id, place).unwrap_or_else(|error| refusal(&self.id, &error).into())
     }
 }
 
@@ -195,7 +222,25 @@ impl Calls {
     /// process is taken.
     pub(crate) fn finish(&mut self, finished: Finished) -> Released {
         let (mut flights, mut messages) = (Vec::new(), Vec::new());
-        match finished.effect {
+        let Finished {
+            mut reply,
+            mut effect,
+        } = finished;
+        if let Reply::Pieces(pieces) = &mut reply {
+            // What it is made from is in use until it is sent.
+            let (ended, effect) = (
+                pieces.ended(),
+                std::mem::replace(&mut effect, Effect::Nothing),
+            );
+            flights.push(Box::pin(async move {
+                ended.await;
+                Finished {
+                    reply: Reply::Sent,
+                    effect,
+                }
+            }) as Flight);
+        }
+        match effect {
             Effect::Nothing => {}
             Effect::Path(ticket) => {
                 for next in self.paths.finish(ticket) {
@@ -216,7 +261,7 @@ impl Calls {
             Effect::Failed(id, handle) => self.handles.discard(&id, &handle),
         }
         Released {
-            text: finished.text,
+            reply,
             flights,
             messages,
         }
@@ -246,26 +291,46 @@ impl Calls {
     fn on_pool(&self, job: Job, effect: Effect) -> Flight {
         let (places, id) = (Arc::clone(&self.places), job.id.clone());
         Box::pin(async move {
-            let done = pool::run(places, || job.run()).await;
-            let text = done.unwrap_or_else(|lost| refusal(&id, &errors::lost(lost)));
-            Finished { text, effect }
+            let done = pool::run(places, |place| job.run(place)).await;
+            let reply = done.unwrap_or_else(|lost| refusal(&id, &errors::lost(lost)).into());
+            Finished { reply, effect }
         })
     }
 }
 
-/// Methods that exist, here or in other executors; what is sent too early for the handshake is
-/// told so, and anything else that there is no such method.
+/// Methods of the protocol, whether this executor has them or not. What is sent too early for the
+/// handshake is told so, and of anything else that there is no such method.
 pub(crate) fn is_known(method: &str) -> bool {
-    const FAMILIES: [&str; 7] = [
-        "environment/",
-        "process/",
-        "fs/",
-        "http/",
-        "environmentConfig/",
-        "capabilities/",
-        "capabilityRoots/",
+    const ELSEWHERE: [&str; 5] = [
+        "capabilities/discoverV2",
+        "capabilityRoots/discoverV1",
+        "environmentConfig/read",
+        "fs/watchMissing",
+        "http/request",
     ];
-    FAMILIES.iter().any(|family| method.starts_with(family))
+    const HERE: [&str; 20] = [
+        environment::INFO,
+        environment::STATUS,
+        process_method::START,
+        process_method::READ,
+        process_method::WRITE,
+        process_method::SIGNAL,
+        process_method::TERMINATE,
+        fs_method::READ_FILE,
+        fs_method::WRITE_FILE,
+        fs_method::CREATE_DIRECTORY,
+        fs_method::GET_METADATA,
+        fs_method::CANONICALIZE,
+        fs_method::READ_DIRECTORY,
+        fs_method::WALK,
+        fs_method::REMOVE,
+        fs_method::COPY,
+        fs_method::OPEN,
+        fs_method::READ_BLOCK,
+        fs_method::WRITE_BLOCK,
+        fs_method::CLOSE,
+    ];
+    HERE.contains(&method) || ELSEWHERE.contains(&method)
 }
 
 fn settle(id: &RequestId, outcome: Outcome) -> Text {

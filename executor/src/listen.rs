@@ -177,7 +177,7 @@ impl Accepted {
 /// Reads what a peer that was told goodbye still sends: closing a socket with unread data resets
 /// it, and the reason would be lost on the way.
 async fn linger(end: End, mut wire: Served<TcpStream>) {
-    if matches!(end, End::Violation(_) | End::Stopping) {
+    if matches!(end, End::Violation(_) | End::Torn(_) | End::Stopping) {
         let rest = async { while let Some(Ok(_)) = wire.next().await {} };
         // A peer that goes on is not waited for.
         let _: Result<(), Elapsed> = tokio::time::timeout(LINGER_MAX, rest).await;

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Workers of the runtime. One carries a connection at full speed; the second keeps everybody else
 /// served meanwhile. More would cost memory and, on a machine that runs the commands we start,
@@ -63,20 +63,18 @@ impl Drop for Permission<'_> {
 #[error("the call failed inside the executor")]
 pub(crate) struct Lost;
 
-/// Runs `work` on the pool as soon as one of `places` is free.
+/// A place on the pool, free again when it is dropped.
+pub(crate) type Place = OwnedSemaphorePermit;
+
+/// Runs `work` on the pool as soon as one of `places` is free, which it is given to keep.
 ///
-/// Dropping the future withdraws work that has not begun. Work that has begun runs to its end and
-/// keeps its place until then.
+/// Dropping the future withdraws work that has not begun. Work that has begun runs to its end.
 pub(crate) async fn run<T: Send + 'static>(
     places: Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
+    work: impl FnOnce(Place) -> T + Send + 'static,
 ) -> Result<T, Lost> {
     let place = places.acquire_owned().await.map_err(|_| Lost)?;
-    let done = tokio::task::spawn_blocking(move || {
-        let result = work();
-        drop(place);
-        result
-    });
+    let done = tokio::task::spawn_blocking(move || work(place));
     done.await.map_err(|_| Lost)
 }
 
@@ -103,13 +101,13 @@ mod tests {
     async fn work_waits_for_a_place_and_a_panic_is_reported() {
         let places = Arc::new(Semaphore::new(1));
         let held = Arc::clone(&places).acquire_owned().await.unwrap();
-        let waiting = run(Arc::clone(&places), || 7);
+        let waiting = run(Arc::clone(&places), |_| 7);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(held);
         assert_eq!(waiting.await, Ok(7));
         assert_eq!(
-            run(places, || panic!("as a test wants")).await,
+            run(places, |_| panic!("as a test wants")).await,
             Err::<(), _>(Lost)
         );
     }

@@ -31,8 +31,8 @@ pub async fn serve_stdio(server: &Arc<Server>, stop: &CancellationToken) -> Stdi
             );
             StdioEnd::Failed
         }
-        End::Broken(error) => {
-            tracing::error!(%error, "the connection broke, so the executor ends");
+        end @ (End::Broken(_) | End::Torn(_)) => {
+            tracing::error!(%end, "the connection failed, so the executor ends");
             StdioEnd::Failed
         }
     }

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 
 use farstep_transport::Text;
 
+use crate::dispatch::{Pieces, Reply};
+
 /// An answer larger than this is bulk: it would hold up the small ones.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
@@ -26,32 +28,52 @@ pub(crate) const BYTES_MAX: usize = 8 * 1024 * 1024;
 const KEPT_TEXTS_MAX: usize = 64;
 
 /// The answers a connection writes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Outbox {
     small: VecDeque<Text>,
-    large: VecDeque<Text>,
+    large: VecDeque<Large>,
     bytes: usize,
+}
+
+/// An answer that waits until there is nothing else to write.
+pub(super) enum Large {
+    Whole(Text),
+    /// Hardly anything of it is in memory.
+    Pieces(Box<Pieces>),
 }
 
 impl Outbox {
     /// Takes an answer, into the lane its size asks for.
-    pub(super) fn push(&mut self, text: Text) {
-        self.bytes += text.len();
-        if text.len() > ANSWER_BYTES_MAX {
-            self.large.push_back(text);
-        } else {
-            self.small.push_back(text);
+    pub(super) fn push(&mut self, reply: impl Into<Reply>) {
+        match reply.into() {
+            Reply::Whole(text) => {
+                self.bytes += text.len();
+                if text.len() > ANSWER_BYTES_MAX {
+                    self.large.push_back(Large::Whole(text));
+                } else {
+                    self.small.push_back(text);
+                }
+            }
+            Reply::Pieces(pieces) => self.large.push_back(Large::Pieces(pieces)),
+            Reply::Sent => {}
         }
     }
 
     pub(super) fn next_small(&mut self) -> Option<Text> {
-        let text = self.small.pop_front();
-        self.taken(text)
+        let text = self.small.pop_front()?;
+        self.bytes -= text.len();
+        if self.small.is_empty() && self.small.capacity() > KEPT_TEXTS_MAX {
+            self.small = VecDeque::new();
+        }
+        Some(text)
     }
 
-    pub(super) fn next_large(&mut self) -> Option<Text> {
-        let text = self.large.pop_front();
-        self.taken(text)
+    pub(super) fn next_large(&mut self) -> Option<Large> {
+        let large = self.large.pop_front()?;
+        if let Large::Whole(text) = &large {
+            self.bytes -= text.len();
+        }
+        Some(large)
     }
 
     pub(super) fn has_small(&self) -> bool {
@@ -61,14 +83,6 @@ impl Outbox {
     /// Whether another request may be read: its answer has to fit somewhere.
     pub(super) fn has_room(&self) -> bool {
         self.small.len() + self.large.len() < ANSWERS_MAX && self.bytes < BYTES_MAX
-    }
-
-    fn taken(&mut self, text: Option<Text>) -> Option<Text> {
-        self.bytes -= text.as_ref().map_or(0, |text| text.len());
-        if self.small.is_empty() && self.small.capacity() > KEPT_TEXTS_MAX {
-            self.small = VecDeque::new();
-        }
-        text
     }
 }
 
@@ -87,7 +101,10 @@ mod tests {
         outbox.push(text(10));
         assert_eq!(outbox.next_small(), Some(text(10)));
         assert!(!outbox.has_small());
-        assert_eq!(outbox.next_large(), Some(text(ANSWER_BYTES_MAX + 1)));
+        let Some(Large::Whole(large)) = outbox.next_large() else {
+            panic!("the large answer is gone");
+        };
+        assert_eq!(large, text(ANSWER_BYTES_MAX + 1));
     }
 
     #[test]

@@ -335,6 +335,60 @@ async fn a_read_sent_right_behind_a_write_sees_what_was_written() {
 }
 
 #[tokio::test]
+async fn files_of_any_size_arrive_whole_with_other_answers_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut peer = Peer::open(&server()).await;
+    let kib = 1024;
+    let sizes = [
+        0,
+        1,
+        64 * kib + 1,
+        256 * kib,
+        256 * kib + 1,
+        384 * kib,
+        768 * kib,
+        768 * kib + 2,
+        3_000_001,
+    ];
+    let content = |size: usize| (0..size).map(|at| (at % 251) as u8).collect::<Vec<_>>();
+    for size in sizes {
+        std::fs::write(folder.path().join(size.to_string()), content(size)).unwrap();
+        let read = json!({"path": uri(&folder.path().join(size.to_string()))});
+        peer.post(&size.to_string(), "fs/readFile", read).await;
+        peer.post(&format!("s{size}"), "environment/status", json!({}))
+            .await;
+    }
+    for size in sizes {
+        assert!(peer.reply(&format!("s{size}")).await.is_ok());
+        let reply = peer.reply(&size.to_string()).await.unwrap();
+        let data = reply["dataBase64"].as_str().unwrap();
+        let bytes = farstep_protocol::frame::read_base64(data).unwrap();
+        assert!(bytes == content(size), "{size} bytes, {} came", bytes.len());
+    }
+}
+
+#[tokio::test]
+async fn a_large_file_is_not_changed_while_it_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    std::fs::write(&path, vec![b'a'; 2_000_000]).unwrap();
+    let mut peer = Peer::open(&server()).await;
+    for round in ["1", "2"] {
+        peer.post(round, "fs/readFile", json!({"path": uri(&path)}))
+            .await;
+        let write = json!({"path": uri(&path), "dataBase64": "QUFB"});
+        peer.post(&format!("w{round}"), "fs/writeFile", write).await;
+    }
+    let first = peer.reply("1").await.unwrap();
+    let bytes = farstep_protocol::frame::read_base64(first["dataBase64"].as_str().unwrap());
+    assert!(bytes.unwrap() == vec![b'a'; 2_000_000]);
+    assert_eq!(peer.reply("2").await, Ok(json!({"dataBase64": "QUFB"})));
+    for round in ["w1", "w2"] {
+        assert_eq!(peer.reply(round).await, Ok(json!({})));
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_read_gets_every_answer_once_it_does() {
     const REQUESTS: usize = 5000;
     let server = server();

@@ -48,14 +48,14 @@ impl Calls {
         }
         let places = Arc::clone(&self.places);
         Ok(Answer::Later(Box::pin(async move {
-            let opened = pool::run(places, move || Handle::open(&path, mode)).await;
+            let opened = pool::run(places, move |_place| Handle::open(&path, mode)).await;
             let (text, handle) = match opened {
                 Ok(Ok(handle)) => (reply(&id, &result), Some(handle)),
                 Ok(Err(error)) => (refusal(&id, &errors::file(&error)), None),
                 Err(lost) => (refusal(&id, &errors::lost(lost)), None),
             };
             Finished {
-                text,
+                reply: text.into(),
                 effect: Effect::Opened(reservation, handle),
             }
         })))
@@ -123,12 +123,12 @@ impl Calls {
         let (places, handle_id) = (Arc::clone(&self.places), Box::from(handle_id));
         Ok(Answer::Later(Box::pin(async move {
             let working = (id.clone(), Arc::clone(&handle));
-            let done = pool::run(places, move || work(&working.0, &working.1)).await;
+            let done = pool::run(places, move |_place| work(&working.0, &working.1)).await;
             let done = match done {
                 Ok(done) => done,
                 Err(lost) => {
                     return Finished {
-                        text: refusal(&id, &errors::lost(lost)),
+                        reply: refusal(&id, &errors::lost(lost)).into(),
                         effect: Effect::Nothing,
                     };
                 }
@@ -139,7 +139,7 @@ impl Calls {
                 Effect::Nothing
             };
             Finished {
-                text: settle(&id, outcome(done)),
+                reply: settle(&id, outcome(done)).into(),
                 effect,
             }
         })))

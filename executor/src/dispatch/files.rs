@@ -13,7 +13,7 @@ use farstep_protocol::method::fs::{
 use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
 
-use super::{Answer, Calls, Job, Outcome, reply, sandbox, settle};
+use super::{Answer, Calls, Job, Outcome, content, reply, sandbox, settle};
 use crate::errors;
 use crate::fs::{
     self, Access, Bounds, Links, READ_FILE_BYTES_MAX, Reach, ReadFile, Remove, WalkOptions,
@@ -21,10 +21,6 @@ use crate::fs::{
 
 /// What is read or written in place at most: below, handing it to another thread costs more.
 pub(super) const IN_PLACE_BYTES_MAX: usize = 64 * 1024;
-
-/// What of a large file is in memory beside its answer. A multiple of three, so that the base64 of
-/// the pieces is the base64 of the whole.
-const PIECE_BYTES: usize = 192 * 1024;
 
 /// What a call does to its path.
 #[derive(Clone, Copy)]
@@ -69,22 +65,15 @@ impl Calls {
             .transpose()?;
         match begun {
             Some(Begun::Answer(text)) => Ok(Answer::Now(text)),
-            Some(Begun::Large(file)) => {
+            begun => {
                 let ticket = self.next_ticket();
                 let admit = self.paths.admit(ticket, access);
-                Ok(self.in_turn(
-                    ticket,
-                    admit,
-                    Job::new(id, move |id| content(id, &path, file)),
-                ))
+                let job = match begun {
+                    Some(Begun::Large(file)) => read_job(id, path, move |_| Ok(file)),
+                    _ => read_job(id, path, move |path| open(path, links)),
+                };
+                Ok(self.in_turn(ticket, admit, job))
             }
-            None => Ok(self.on_path(
-                id,
-                path,
-                Claim::Reads(Reach::Path),
-                Weight::Large,
-                move |id, path| content(id, path, open(path, links)?),
-            )),
         }
     }
 
@@ -301,7 +290,8 @@ fn begin_read(id: &RequestId, path: &Path, links: Links) -> Result<Begun, RpcErr
     let file = open(path, links)?;
     // One that claims to be empty may be any amount of `/proc`.
     if (1..=IN_PLACE_BYTES_MAX as u64).contains(&file.size()) {
-        content(id, path, file).map(Begun::Answer)
+        let text = content::whole(id, path, file).map_err(|error| errors::file(&error))?;
+        Ok(Begun::Answer(text))
     } else {
         Ok(Begun::Large(file))
     }
@@ -311,58 +301,17 @@ fn open(path: &Path, links: Links) -> Result<ReadFile, RpcError> {
     fs::open_file(path, links, READ_FILE_BYTES_MAX).map_err(|error| errors::file(&error))
 }
 
-/// The answer with a file's content, encoded while it is read.
-fn content(id: &RequestId, path: &Path, file: ReadFile) -> Outcome {
-    let size = usize::try_from(file.size()).unwrap_or(usize::MAX);
-    let mut out = String::with_capacity(
-        (size / 3)
-            .saturating_mul(4)
-            .saturating_add(REPLY_FRAME_BYTES),
-    );
-    let mut outcome = Ok(());
-    frame::reply_with(&mut out, id, |out| {
-        out.push_str("{\"dataBase64\":\"");
-        outcome = append_base64(out, path, file, size);
-        out.push_str("\"}");
-    });
-    outcome.map_err(|error| errors::file(&error))?;
-    Ok(out.into())
+/// Reads a file on the pool, after whatever it takes to have it open.
+fn read_job(
+    id: RequestId,
+    path: PathBuf,
+    opened: impl FnOnce(&Path) -> Result<ReadFile, RpcError> + Send + 'static,
+) -> Job {
+    Job::large(id, move |id, place| {
+        let file = opened(&path)?;
+        content::answer(id, path, file, place).map_err(|error| errors::file(&error))
+    })
 }
-
-fn append_base64(
-    out: &mut String,
-    path: &Path,
-    mut file: ReadFile,
-    size: usize,
-) -> Result<(), fs::FsError> {
-    let room = if size == 0 {
-        UNKNOWN_SIZE_BYTES
-    } else {
-        size.min(PIECE_BYTES)
-    };
-    let mut piece = Vec::with_capacity(room);
-    let mut taken = 0;
-    loop {
-        let count = file.take(path, &mut piece)?;
-        taken += count;
-        // What held as much as it claimed needs no further call to show that this was all.
-        if count == 0 || taken == size {
-            frame::write_base64(out, &piece);
-            return Ok(());
-        }
-        if piece.len() >= room {
-            let whole = piece.len() / 3 * 3;
-            frame::write_base64(out, piece.get(..whole).unwrap_or_default());
-            piece.drain(..whole);
-        }
-    }
-}
-
-/// Room for a file that claims to be empty.
-const UNKNOWN_SIZE_BYTES: usize = 12 * 1024;
-
-/// What surrounds the content in an answer, the last group's padding included.
-const REPLY_FRAME_BYTES: usize = 96;
 
 /// The path of a call that has no other parameters, and whether links are followed.
 fn place(params: &PathParams) -> Result<(PathBuf, Links), RpcError> {

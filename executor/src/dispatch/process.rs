@@ -61,7 +61,7 @@ impl Calls {
                 Err(error) => (refusal(&id, &errors::start(&error)), None),
             };
             Finished {
-                text,
+                reply: text.into(),
                 effect: Effect::Started(process_id.into(), process),
             }
         })))
@@ -118,7 +118,7 @@ impl Calls {
                                 status: wire_status(pending.await),
                             };
                             Finished {
-                                text: reply(&id, &result),
+                                reply: reply(&id, &result).into(),
                                 effect: Effect::Nothing,
                             }
                         })));
@@ -250,7 +250,7 @@ fn poll(
         process.wait_news(after, deadline).await;
         let text = page_reply(&id, &process.read(after, max_bytes));
         Finished {
-            text,
+            reply: text.into(),
             effect: Effect::Nothing,
         }
     })
