@@ -9,7 +9,10 @@
 //! This is the one module that may name the `backoff` crate, which nobody maintains any more: it
 //! borrows the doubling of an interval and nothing else, so replacing it is a change to one file.
 
-#![expect(clippy::disallowed_types, reason = "the one module that may name backoff")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the one module that may name backoff"
+)]
 
 mod told;
 

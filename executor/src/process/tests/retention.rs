@@ -1,7 +1,7 @@
 //! What finished processes keep when there are many.
 
-use crate::process::retention::Retention;
 use super::*;
+use crate::process::retention::Retention;
 
 const MIB: usize = 1024 * 1024;
 
