@@ -9,6 +9,7 @@ use std::io;
 use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -141,7 +142,8 @@ impl Shared {
         while let Some(job) = self.next_job() {
             // The caller may be gone: then there is nothing to start, or nobody to own it.
             if !job.reply.is_closed() {
-                let _ = job.reply.send(starter.start(&job.command));
+                let started = patiently(|| starter.start(&job.command));
+                let _ = job.reply.send(started);
             }
         }
     }
@@ -170,3 +172,31 @@ impl Shared {
 use super::portable::Starter;
 #[cfg(target_os = "linux")]
 use super::vfork::Starter;
+
+/// A program whose file is busy is tried this many times more.
+const BUSY_RETRIES: u32 = 5;
+/// How long to wait before the first of them; doubled each time, 31 ms in all.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Starts a program, and again while its file is open for writing.
+///
+/// Until it becomes its own program, a new process holds copies of all our descriptors, so also
+/// of a file that a caller has just written. Who executes that file in this moment is told "text
+/// file busy", though everybody has closed it.
+pub(super) fn patiently(
+    mut start: impl FnMut() -> Result<Child, SpawnError>,
+) -> Result<Child, SpawnError> {
+    let mut pause = BUSY_PAUSE;
+    for _ in 0..BUSY_RETRIES {
+        match start() {
+            Err(SpawnError::InChild { source, .. })
+                if source.kind() == io::ErrorKind::ExecutableFileBusy =>
+            {
+                thread::sleep(pause);
+                pause *= 2;
+            }
+            done => return done,
+        }
+    }
+    start()
+}

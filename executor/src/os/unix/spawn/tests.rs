@@ -15,7 +15,7 @@ async fn start_all(command: &Command) -> Vec<Result<Child, SpawnError>> {
     let threads = Box::leak(Box::new(Spawner::new()));
     vec![
         threads.spawn(command.clone()).await,
-        portable::Starter::new().start(command),
+        pool::patiently(|| portable::Starter::new().start(command)),
     ]
 }
 
@@ -327,4 +327,29 @@ async fn a_start_nobody_waits_for_leaves_nothing_behind() {
         })
     });
     assert!(!alive);
+}
+
+#[tokio::test]
+async fn a_program_whose_file_is_still_being_written_is_started_a_moment_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tool");
+    std::fs::write(&path, "#!/bin/sh\necho found\n").unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let tool = command(&[path.to_str().unwrap()]);
+    let writer = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap();
+    assert!(complaint(&tool).await.contains("Text file busy"));
+    let mut writer = Some(writer);
+    let mut starter = portable::Starter::new();
+    let child = pool::patiently(|| {
+        let started = starter.start(&tool);
+        // Whoever held the file lets go after the first try.
+        writer = None;
+        started
+    });
+    let mut child = child.unwrap();
+    assert_eq!(everything(&mut child.stdout).await, "found\n");
+    assert_eq!(exit_code(&mut child).await, 0);
 }
