@@ -217,3 +217,6 @@ async fn upgrade(tcp: TcpStream, surface: http::Surface) -> Option<(TcpStream, V
     let _: io::Result<()> = tcp.shutdown().await;
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,24 @@ impl Server {
     }
 }
 
+#[cfg(test)]
+impl Server {
+    /// An executor with the defaults, on a machine nobody looks at.
+    pub(crate) fn for_tests() -> Arc<Server> {
+        let host = Host {
+            cwd: "/".into(),
+            home: None,
+            temp: std::env::temp_dir(),
+            temp_chosen: None,
+            shell: crate::os::Shell {
+                name: "sh".into(),
+                path: "/bin/sh".into(),
+            },
+        };
+        Server::new(&Settings::new(crate::cli::Listen::Stdio), &host, [])
+    }
+}
+
 /// What can be used beyond the core of the protocol.
 const CAPABILITIES: [&str; 1] = ["fileWriteStreaming"];
 

@@ -7,23 +7,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::Host;
-use crate::cli::{Listen, Settings};
-
-fn server() -> Arc<Server> {
-    let host = Host {
-        cwd: "/".into(),
-        home: None,
-        temp: std::env::temp_dir(),
-        temp_chosen: None,
-        shell: crate::os::Shell {
-            name: "sh".into(),
-            path: "/bin/sh".into(),
-        },
-    };
-    Server::new(&Settings::new(Listen::Stdio), &host, [])
-}
-
 /// A peer of a connection under test.
 struct Peer {
     wire: Memory,
@@ -124,7 +107,7 @@ fn uri(path: &Path) -> String {
 
 #[tokio::test]
 async fn the_handshake_gates_every_method_there_is() {
-    let mut peer = Peer::connect(&server());
+    let mut peer = Peer::connect(&Server::for_tests());
     let known = [
         "environment/info",
         "process/read",
@@ -154,7 +137,7 @@ async fn the_handshake_gates_every_method_there_is() {
 
 #[tokio::test]
 async fn a_malformed_message_is_answered_and_the_connection_goes_on() {
-    let mut peer = Peer::connect(&server());
+    let mut peer = Peer::connect(&Server::for_tests());
     for text in [
         "{bad",
         "[]",
@@ -190,14 +173,14 @@ async fn breaking_the_rules_ends_the_connection() {
             "reply to a request that was never made",
         ),
     ] {
-        let mut peer = Peer::open(&server()).await;
+        let mut peer = Peer::open(&Server::for_tests()).await;
         peer.send(message).await;
         assert_eq!(
             peer.ended().await,
             format!("the peer broke the rules: {reason}")
         );
     }
-    let mut peer = Peer::connect(&server());
+    let mut peer = Peer::connect(&Server::for_tests());
     peer.send(json!({"method": "initialized"})).await;
     let end = peer.ended().await;
     assert_eq!(
@@ -208,7 +191,7 @@ async fn breaking_the_rules_ends_the_connection() {
 
 #[tokio::test]
 async fn requests_behind_a_start_wait_for_it_in_order() {
-    let mut peer = Peer::open(&server()).await;
+    let mut peer = Peer::open(&Server::for_tests()).await;
     peer.post("start", "process/start", start("p", "cat")).await;
     for (id, chunk) in [("w1", "YQ=="), ("w2", "Yg=="), ("w3", "Yw==")] {
         let write = json!({"processId": "p", "chunk": chunk, "writeId": id});
@@ -253,7 +236,7 @@ async fn requests_behind_a_start_wait_for_it_in_order() {
 
 #[tokio::test]
 async fn the_answer_to_a_start_goes_before_its_events_and_those_are_in_order() {
-    let mut peer = Peer::open(&server()).await;
+    let mut peer = Peer::open(&Server::for_tests()).await;
     for number in 0..20 {
         let script = "echo one; echo two >&2; exit 3";
         peer.post(
@@ -286,7 +269,7 @@ async fn the_answer_to_a_start_goes_before_its_events_and_those_are_in_order() {
 
 #[tokio::test]
 async fn control_calls_do_not_wait_for_polls() {
-    let mut peer = Peer::open(&server()).await;
+    let mut peer = Peer::open(&Server::for_tests()).await;
     let started = peer.call("process/start", start("p", "sleep 300")).await;
     assert!(started.is_ok());
     for number in 0..50 {
@@ -310,7 +293,7 @@ async fn control_calls_do_not_wait_for_polls() {
 #[tokio::test]
 async fn a_read_sent_right_behind_a_write_sees_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
-    let mut peer = Peer::open(&server()).await;
+    let mut peer = Peer::open(&Server::for_tests()).await;
     // Large contents go to the pool, so only order can make the small read wait for them.
     let contents = ["QUFB".repeat(100_000), "QkJC".repeat(10)];
     for round in 0..20 {
@@ -337,7 +320,7 @@ async fn a_read_sent_right_behind_a_write_sees_what_was_written() {
 #[tokio::test]
 async fn files_of_any_size_arrive_whole_with_other_answers_between_them() {
     let folder = tempfile::tempdir().unwrap();
-    let mut peer = Peer::open(&server()).await;
+    let mut peer = Peer::open(&Server::for_tests()).await;
     let kib = 1024;
     let sizes = [
         0,
@@ -372,7 +355,7 @@ async fn a_large_file_is_not_changed_while_it_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
     std::fs::write(&path, vec![b'a'; 2_000_000]).unwrap();
-    let mut peer = Peer::open(&server()).await;
+    let mut peer = Peer::open(&Server::for_tests()).await;
     for round in ["1", "2"] {
         peer.post(round, "fs/readFile", json!({"path": uri(&path)}))
             .await;
@@ -391,7 +374,7 @@ async fn a_large_file_is_not_changed_while_it_is_sent() {
 #[tokio::test]
 async fn a_peer_that_does_not_read_gets_every_answer_once_it_does() {
     const REQUESTS: usize = 5000;
-    let server = server();
+    let server = Server::for_tests();
     let mut peer = Peer::connect_over(&server, 4096);
     peer.handshake(None).await;
     // A process that floods meanwhile, as in the lock-up this guards against.
@@ -427,7 +410,7 @@ async fn a_peer_that_does_not_read_gets_every_answer_once_it_does() {
 
 #[tokio::test]
 async fn a_session_goes_on_where_its_connection_ended() {
-    let server = server();
+    let server = Server::for_tests();
     let mut first = Peer::connect(&server);
     let session = first.handshake(None).await;
     let started = first.call("process/start", start("p", "cat")).await;
@@ -465,7 +448,7 @@ async fn a_session_goes_on_where_its_connection_ended() {
 async fn what_would_confine_is_refused_and_nothing_runs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
-    let mut peer = Peer::open(&server()).await;
+    let mut peer = Peer::open(&Server::for_tests()).await;
     let managed = json!({"permissions": {"type": "managed", "network": "enabled",
         "file_system": {"type": "unrestricted"}}, "windowsSandboxLevel": "disabled"});
     let write =
