@@ -21,10 +21,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use farstep_protocol::frame;
 use farstep_protocol::method::{environment, fs as fs_method, process as process_method};
 use farstep_protocol::rpc::{Request, RequestId, RpcError};
@@ -367,16 +367,29 @@ fn written(id: &RequestId, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
     Text::try_from(out).map_err(|_| errors::not_json())
 }
 
-/// A member of `message` that outlives the parsing of it, without a copy unless it was escaped.
-fn shared(message: &Text, member: Cow<'_, str>) -> Text {
-    match member {
-        Cow::Borrowed(part) => {
-            let whole: Bytes = message.clone().into();
-            // A part of valid text at character bounds is valid text; this proves it once more.
-            Text::try_from(whole.slice_ref(part.as_bytes()))
-                .unwrap_or_else(|_| part.to_owned().into())
+/// A member of a message that outlives the parsing of it, without a copy unless it was escaped.
+enum Member {
+    Inside(Text, Range<usize>),
+    Apart(String),
+}
+
+impl Member {
+    fn of(message: &Text, member: Cow<'_, str>) -> Member {
+        match member {
+            Cow::Borrowed(part) => {
+                let start = (part.as_ptr() as usize).wrapping_sub(message.as_ptr() as usize);
+                Member::Inside(message.clone(), start..start.wrapping_add(part.len()))
+            }
+            Cow::Owned(part) => Member::Apart(part),
         }
-        Cow::Owned(part) => part.into(),
+    }
+
+    /// The bytes it stands for; `None` if it is not the base64 of any.
+    fn decoded(&self) -> Option<Vec<u8>> {
+        frame::read_base64(match self {
+            Member::Inside(message, range) => message.get(range.clone())?,
+            Member::Apart(part) => part,
+        })
     }
 }
 

@@ -10,9 +10,12 @@ use farstep_executor::cli::{Args, Listen, Settings};
 use farstep_executor::os::StopSignals;
 use farstep_executor::{Host, Listener, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Which logs are wanted, as `tracing` filters are written.
+/// Which logs are wanted: `debug`, or `info,farstep_executor=trace`.
 const LOG_VARIABLE: &str = "FARSTEP_LOG";
 
 fn main() -> ExitCode {
@@ -35,14 +38,24 @@ fn main() -> ExitCode {
 
 /// To stderr, because stdout is the protocol or the one line that says where we listen.
 fn start_logging() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .with_env_var(LOG_VARIABLE)
-        .from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter)
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_default();
+    let filter = if wanted.is_empty() {
+        Ok(info())
+    } else {
+        wanted.parse()
+    };
+    let refused = filter.as_ref().err().map(ToString::to_string);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter.unwrap_or_else(|_| info())))
         .init();
+    if let Some(error) = refused {
+        tracing::warn!(error, "{LOG_VARIABLE} is not understood; logging at info");
+    }
+}
+
+fn info() -> Targets {
+    Targets::new().with_default(tracing::Level::INFO)
 }
 
 fn run(settings: Settings) -> anyhow::Result<ExitCode> {

@@ -11,7 +11,7 @@ use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
 
 use super::files::IN_PLACE_BYTES_MAX;
-use super::{Answer, Calls, Effect, Finished, Outcome, refusal, reply, sandbox, settle, shared};
+use super::{Answer, Calls, Effect, Finished, Member, Outcome, refusal, reply, sandbox, settle};
 use crate::errors;
 use crate::fs::{Handle, HandleError, Mode};
 use crate::pool;
@@ -84,9 +84,9 @@ impl Calls {
     ) -> Result<Answer, RpcError> {
         let offset = params.offset;
         let is_small = params.chunk.len() <= IN_PLACE_BYTES_MAX;
-        let chunk = shared(message, params.chunk);
+        let chunk = Member::of(message, params.chunk);
         self.on_handle(id, &params.handle_id, is_small, move |id, handle| {
-            let Some(bytes) = frame::read_base64(&chunk) else {
+            let Some(bytes) = chunk.decoded() else {
                 return Ok(refusal(id, &errors::base64("chunk")));
             };
             handle.write_block(offset, &bytes)?;

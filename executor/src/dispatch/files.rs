@@ -13,7 +13,7 @@ use farstep_protocol::method::fs::{
 use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
 
-use super::{Answer, Calls, Job, Outcome, content, reply, sandbox, settle};
+use super::{Answer, Calls, Job, Member, Outcome, content, reply, sandbox, settle};
 use crate::errors;
 use crate::fs::{
     self, Access, Bounds, Links, READ_FILE_BYTES_MAX, Reach, ReadFile, Remove, WalkOptions,
@@ -87,7 +87,7 @@ impl Calls {
         let (path, links) = (host(&params.path)?, links(params.follow_symlinks));
         let claim = Claim::Changes(Reach::Path);
         if params.data_base64.len() <= IN_PLACE_BYTES_MAX {
-            let bytes = decode(&params.data_base64)?;
+            let bytes = frame::read_base64(&params.data_base64).ok_or_else(bad_data)?;
             return Ok(
                 self.on_path(id, path, claim, Weight::Small, move |id, path| {
                     fs::write(path, &bytes, links).map_err(|error| errors::file(&error))?;
@@ -96,10 +96,11 @@ impl Calls {
             );
         }
         // The text stays where it was received; only the pool turns it into bytes.
-        let data = super::shared(message, params.data_base64);
+        let data = Member::of(message, params.data_base64);
         Ok(
             self.on_path(id, path, claim, Weight::Large, move |id, path| {
-                fs::write(path, &decode(&data)?, links).map_err(|error| errors::file(&error))?;
+                fs::write(path, &data.decoded().ok_or_else(bad_data)?, links)
+                    .map_err(|error| errors::file(&error))?;
                 Ok(reply(id, &Empty {}))
             }),
         )
@@ -327,6 +328,6 @@ fn links(follow: bool) -> Links {
     if follow { Links::Follow } else { Links::Refuse }
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, RpcError> {
-    frame::read_base64(text).ok_or_else(|| errors::file_base64("dataBase64"))
+fn bad_data() -> RpcError {
+    errors::file_base64("dataBase64")
 }

@@ -37,12 +37,19 @@ pub fn home_folder() -> Option<PathBuf> {
 
 /// The user's own shell if it can be used, else a common one.
 pub fn default_shell() -> Shell {
-    let own = std::env::var_os("SHELL").map(PathBuf::from);
-    let listed = user().map(|user| user.shell);
-    let common = ["/bin/bash", "/usr/bin/bash"].map(PathBuf::from);
     let usable = |path: &PathBuf| path.is_absolute() && is_interpreter(path);
-    let path = own.into_iter().chain(listed).chain(common).find(usable);
-    let path = path.unwrap_or_else(|| PathBuf::from("/bin/sh"));
+    let own = std::env::var_os("SHELL").map(PathBuf::from);
+    // The user database is asked only when it has to be: the first question loads its libraries.
+    let path = own
+        .filter(usable)
+        .or_else(|| user().map(|user| user.shell).filter(usable))
+        .or_else(|| {
+            ["/bin/bash", "/usr/bin/bash"]
+                .map(PathBuf::from)
+                .into_iter()
+                .find(usable)
+        })
+        .unwrap_or_else(|| PathBuf::from("/bin/sh"));
     let name = path.file_name().unwrap_or(OsStr::new("sh"));
     Shell {
         name: name.to_string_lossy().into_owned(),
