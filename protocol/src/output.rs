@@ -37,6 +37,11 @@ pub const BACKLOG_BYTES: usize = 1024 * 1024;
 /// and receive buffers of both kernels hold less than this once base64 is taken off.
 pub const IN_FLIGHT_BYTES: usize = 8 * 1024 * 1024;
 
+/// Evicted chunks whose memory is kept for whoever reads next: two or three reads of a fast stream.
+const EVICTED_KEPT: usize = 8;
+/// Smaller ones are not worth keeping.
+const EVICTED_MIN: usize = 4 * 1024;
+
 /// Position of an event: counts from 1 without gaps over all events of one process.
 pub type Seq = u64;
 
@@ -146,6 +151,7 @@ pub struct OutputLog {
     /// How many chunks at the front, with how many bytes, may be evicted.
     evictable_chunks: usize,
     evictable_bytes: usize,
+    evicted: VecDeque<Bytes>,
 }
 
 impl OutputLog {
@@ -164,6 +170,7 @@ impl OutputLog {
             pinned: 0,
             evictable_chunks: 0,
             evictable_bytes: 0,
+            evicted: VecDeque::new(),
         }
     }
 
@@ -211,6 +218,7 @@ impl OutputLog {
         if self.closed.is_none() {
             self.last_seq += 1;
             self.closed = Some(self.last_seq);
+            self.evicted = VecDeque::new();
         }
     }
 
@@ -352,11 +360,18 @@ impl OutputLog {
         self.bytes
     }
 
+    /// The last few large chunks that were evicted, oldest first: their memory may be used again
+    /// for what is read next, which is cheaper than fresh memory.
+    pub fn take_evicted(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+        std::mem::take(&mut self.evicted).into_iter()
+    }
+
     /// Keeps no more than `bytes` of what may be evicted, from now on.
     pub fn shrink(&mut self, bytes: usize) {
         self.limits.retained_bytes = self.limits.retained_bytes.min(bytes);
         self.settle();
         self.chunks.shrink_to_fit();
+        self.evicted = VecDeque::new();
     }
 
     fn has_pins(&self) -> bool {
@@ -396,10 +411,21 @@ impl OutputLog {
             if !enough_without && self.chunks.len() <= self.limits.retained_chunks {
                 break;
             }
-            self.chunks.pop_front();
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.keep_evicted(chunk.bytes);
+            }
             self.evictable_chunks -= 1;
             self.evictable_bytes -= oldest;
             self.bytes -= oldest;
+        }
+    }
+
+    fn keep_evicted(&mut self, bytes: Bytes) {
+        if bytes.len() >= EVICTED_MIN && self.closed.is_none() {
+            if self.evicted.len() == EVICTED_KEPT {
+                self.evicted.pop_front();
+            }
+            self.evicted.push_back(bytes);
         }
     }
 

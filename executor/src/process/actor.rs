@@ -116,8 +116,11 @@ impl Actor {
             };
             if let Some(reader) = reader
                 && !reader.is_ended()
-                && let Poll::Ready(piece) = reader.poll_piece(cx, inputs)
             {
+                reader.prepare(|| self.process.take_evicted());
+                let Poll::Ready(piece) = reader.poll_piece(cx, inputs) else {
+                    continue;
+                };
                 return Poll::Ready(match stderr {
                     true => Happened::Stderr(piece),
                     false => Happened::Stdout(piece),

@@ -227,6 +227,11 @@ impl Process {
         });
     }
 
+    /// Memory of output that was dropped, to be read into again.
+    pub(super) fn take_evicted(&self) -> impl Iterator<Item = Bytes> + use<> {
+        self.log().output.take_evicted()
+    }
+
     pub(super) fn exited(self: &Arc<Self>, code: i32) {
         // No program of ours is confined yet, so no sandbox can have denied it anything.
         let exit = Exit {

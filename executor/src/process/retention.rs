@@ -9,7 +9,7 @@ use super::Process;
 const CLOSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What a closed process keeps at least while an older one still has more: a reader that looks
 /// for the end of a failed build finds it.
-const TAIL: usize = 1024 * 1024;
+pub(super) const TAIL: usize = 1024 * 1024;
 
 /// Knows the closed processes of all sessions, oldest first. Keeps none of them alive.
 #[derive(Debug, Default)]

@@ -124,6 +124,29 @@ fn delivered_output_is_kept_up_to_the_limit_and_dropped_oldest_first() {
 }
 
 #[test]
+fn the_memory_of_evicted_chunks_can_be_used_again_while_there_is_use_for_it() {
+    let mut log = OutputLog::new(Limits {
+        retained_bytes: 2 * EVICTED_MIN,
+        ..Limits::default()
+    });
+    let push = |log: &mut OutputLog, fill: u8, len: usize| {
+        log.push(OutputStream::Stdout, Bytes::from(vec![fill; len]));
+        log.take();
+    };
+    push(&mut log, 0, EVICTED_MIN - 1);
+    for fill in 1..=14 {
+        push(&mut log, fill, EVICTED_MIN);
+    }
+    let fills = |log: &mut OutputLog| -> Vec<u8> { log.take_evicted().map(|it| it[0]).collect() };
+    assert_eq!(fills(&mut log), (5..=12).collect::<Vec<_>>());
+    assert_eq!(fills(&mut log), []);
+    push(&mut log, 15, EVICTED_MIN);
+    log.exited(DONE);
+    log.closed();
+    assert_eq!(fills(&mut log), []);
+}
+
+#[test]
 fn the_number_of_chunks_is_bounded_too() {
     let mut log = log();
     for _ in 0..40 {

@@ -99,6 +99,34 @@ async fn a_closed_process_is_remembered_for_a_while_and_then_forgotten() {
 }
 
 #[tokio::test]
+async fn long_output_that_surely_arrived_is_cut_to_its_tail_before_that() {
+    let bench = Bench::new();
+    let large = sh("head -c 3145728 /dev/zero");
+    let attached = bench.start("p", large.clone()).await;
+    bench.until_closed().await;
+    until_remembered(&bench).await;
+    let tail = 1024 * 1024..2 * 1024 * 1024;
+    assert_eq!(attached.retained_bytes(), 3 * 1024 * 1024);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    while attached.retained_bytes() > tail.end {
+        tokio::task::yield_now().await;
+    }
+    assert!(tail.contains(&attached.retained_bytes()));
+
+    // While nobody is attached, nothing is certain.
+    tokio::time::resume();
+    let detached = bench.start("q", large).await;
+    bench.until_closed().await;
+    until_remembered(&bench).await;
+    bench.table.detach();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::task::yield_now().await;
+    assert_eq!(detached.retained_bytes(), 3 * 1024 * 1024);
+}
+
+#[tokio::test]
 async fn too_many_closed_processes_forget_the_oldest_that_was_delivered() {
     let bench = Bench::with(Settings {
         remembered_max: 2,
