@@ -139,11 +139,11 @@ fn the_memory_of_evicted_chunks_can_be_used_again_while_there_is_use_for_it() {
     }
     let fills = |log: &mut OutputLog| -> Vec<u8> { log.take_evicted().map(|it| it[0]).collect() };
     assert_eq!(fills(&mut log), (5..=12).collect::<Vec<_>>());
-    assert_eq!(fills(&mut log), []);
+    assert_eq!(fills(&mut log), [0_u8; 0]);
     push(&mut log, 15, EVICTED_MIN);
     log.exited(DONE);
     log.closed();
-    assert_eq!(fills(&mut log), []);
+    assert_eq!(fills(&mut log), [0_u8; 0]);
 }
 
 #[test]
