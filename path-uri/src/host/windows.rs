@@ -2,6 +2,7 @@
 
 use super::{WINDOWS, foreign, unusable};
 use crate::error::PathUriError;
+use crate::native::Trailing;
 use crate::native::windows::{self, Shape};
 use crate::opaque;
 use crate::uri::{Flags, Kind, PathUri};
@@ -52,7 +53,7 @@ fn spelled_units(uri: &PathUri) -> Result<Vec<u16>, PathUriError> {
 fn opaque_units(uri: &PathUri) -> Result<Vec<u16>, PathUriError> {
     let units = opaque::units(uri)
         // A wrapper around a path that has a URI of its own would walk around every rule on it.
-        .filter(|units| windows::from_units(units).is_ok_and(|back| back == *uri))
+        .filter(|units| gives_back(units, uri))
         .ok_or_else(|| foreign(uri, WINDOWS))?;
     let text = String::from_utf16_lossy(&units);
     let skipped = match windows::shape(&text) {
@@ -68,6 +69,17 @@ fn opaque_units(uri: &PathUri) -> Result<Vec<u16>, PathUriError> {
         Some(fault) => Err(unusable(uri, WINDOWS, fault)),
         None => Ok(units),
     }
+}
+
+/// Whether the path, read as host path or as text, is this very URI again. The two differ for a
+/// bare device, which the system spells with a separator at its end and people do not.
+fn gives_back(units: &[u16], uri: &PathUri) -> bool {
+    let as_text = || {
+        let text = String::from_utf16(units).ok()?;
+        windows::absolute(&text, Trailing::Kept).ok()
+    };
+    windows::from_units(units).is_ok_and(|back| back == *uri)
+        || as_text().is_some_and(|back| back == *uri)
 }
 
 /// Why Windows would not take the name for what it says.

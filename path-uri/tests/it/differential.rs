@@ -5,6 +5,7 @@
 
 use farstep_path_uri::{PathUri, PathUriErrorKind};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use url::Url;
 
 use crate::strategies::uri_text;
@@ -117,7 +118,12 @@ fn compare(text: &str) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig {
+        // The other parser has corners that take a million tries to find; the fuzz target looks
+        // for those, and this test says the same every time.
+        rng_seed: RngSeed::Fixed(0),
+        ..ProptestConfig::with_cases(20_000)
+    })]
 
     #[test]
     fn a_url_parser_agrees_on_structured_text(text in uri_text()) {
