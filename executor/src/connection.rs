@@ -353,6 +353,8 @@ impl<W: Wire> Connection<W> {
             End::Violation(reason) => reason,
             End::Stopping => "the executor is stopping",
             End::Torn(_) => "an answer could not be finished",
+            End::Broken(WireError::TooLong { .. }) => "a message is larger than allowed",
+            End::Broken(WireError::Unresponsive { .. }) => "pings were not answered",
             End::Closed | End::Broken(_) => return self.wire,
         };
         self.wire.set_farewell(farewell);
