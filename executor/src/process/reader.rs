@@ -33,12 +33,13 @@ const FILLS_PIPE: usize = 32 * 1024;
 /// So many small pieces right behind each other make a program a chatty one.
 const RUN: u32 = 4;
 /// The same for one that was too fast for pauses a moment ago.
-const RUN_OF_A_FAST_ONE: u32 = 4096;
+const RUN_OF_A_FAST_ONE: u32 = 1024;
 /// How close "right behind each other" is, and how long to wait for more.
 const PAUSE: Duration = Duration::from_millis(1);
-/// What may come in one pause through a pipe that was enlarged. With more the program may have
-/// been held up, and it needs no help to write large pieces.
-const TOO_FAST: usize = 512 * 1024;
+/// Most of what a pipe holds, ordinary and enlarged: if that much came in one pause the program
+/// was held up, or nearly, and it needs no help to write large pieces.
+const NEARLY_FULL: usize = 56 * 1024;
+const NEARLY_FULL_ENLARGED: usize = 896 * 1024;
 
 /// What was read.
 #[derive(Debug)]
@@ -117,13 +118,19 @@ impl Reader {
                 }
                 Phase::Draining(drained) => {
                     let drained = *drained;
-                    if drained >= self.too_fast() {
+                    if drained >= self.nearly_full() {
                         self.phase = Phase::Watching;
                         self.run = 0;
                         self.run_max = RUN_OF_A_FAST_ONE;
-                    } else if let Some(piece) = self.read_now() {
-                        let len = self.note(&piece);
-                        self.phase = Phase::Draining(drained + len);
+                    } else if let Some((piece, more)) = self.read_now() {
+                        let drained = drained + self.note(&piece);
+                        if more || drained >= self.nearly_full() {
+                            self.phase = Phase::Draining(drained);
+                        } else {
+                            // Not until there is nothing: a program that writes all the time
+                            // would keep us reading crumbs.
+                            self.pause();
+                        }
                         return Poll::Ready(piece);
                     } else if drained > 0 {
                         self.pause();
@@ -135,7 +142,7 @@ impl Reader {
                 Phase::Watching => {
                     let output = &mut self.output;
                     let piece = ready!(self.buffer.read(|space| output.poll_read(cx, space)));
-                    let piece = understand(piece).unwrap_or(Piece::End);
+                    let piece = understand(piece).map_or(Piece::End, |(piece, _)| piece);
                     let len = self.note(&piece);
                     self.after_event(len, input);
                     return Poll::Ready(piece);
@@ -147,10 +154,11 @@ impl Reader {
     /// What is there right now, whether it was to be waited for or not.
     pub(super) fn take_now(&mut self) -> Option<Piece> {
         self.phase = Phase::Watching;
-        self.read_now()
+        self.read_now().map(|(piece, _)| piece)
     }
 
-    fn read_now(&mut self) -> Option<Piece> {
+    /// A piece if there is one, and whether there may be more behind it.
+    fn read_now(&mut self) -> Option<(Piece, bool)> {
         let output = &mut self.output;
         match self
             .buffer
@@ -186,11 +194,11 @@ impl Reader {
         self.phase = Phase::Pausing(Box::pin(sleep(PAUSE)));
     }
 
-    fn too_fast(&self) -> usize {
+    fn nearly_full(&self) -> usize {
         if self.output.is_enlarged() {
-            TOO_FAST
+            NEARLY_FULL_ENLARGED
         } else {
-            FILLS_PIPE
+            NEARLY_FULL
         }
     }
 
@@ -207,15 +215,16 @@ impl Reader {
     }
 }
 
-/// An output that cannot be read is at its end.
-fn understand(piece: io::Result<(Read, Bytes)>) -> Option<Piece> {
+/// A piece, and whether there may be more behind it. An output that cannot be read is at its end.
+fn understand(piece: io::Result<(Read, Bytes)>) -> Option<(Piece, bool)> {
     match piece {
-        Ok((Read::Some(_), bytes)) => Some(Piece::Bytes(bytes)),
+        Ok((Read::Some, bytes)) => Some((Piece::Bytes(bytes), false)),
+        Ok((Read::Filled, bytes)) => Some((Piece::Bytes(bytes), true)),
         Ok((Read::Nothing, _)) => None,
-        Ok((Read::End, _)) => Some(Piece::End),
+        Ok((Read::End, _)) => Some((Piece::End, false)),
         Err(error) => {
             tracing::warn!(%error, "the output of a program cannot be read");
-            Some(Piece::End)
+            Some((Piece::End, false))
         }
     }
 }

@@ -17,8 +17,10 @@ pub const READ_MAX: usize = 128 * 1024;
 /// What one attempt to read found.
 #[derive(Debug)]
 pub enum Read {
-    /// So many bytes were added to the buffer.
-    Some(usize),
+    /// Some bytes were added to the buffer, fewer than fit: there is nothing more right now.
+    Some,
+    /// As many bytes were added to the buffer as fit: there may be more.
+    Filled,
     /// Nothing right now.
     Nothing,
     /// Nothing any more: every writer has closed its end.
@@ -71,11 +73,9 @@ impl Output {
         }
         let terminal = self.terminal;
         let outcome = self.watch.poll(cx, |fd| {
-            let asked = buffer.spare_capacity_mut().len().min(READ_MAX);
-            let outcome = read_into(fd, buffer);
-            // Less than asked for: the pipe was empty. A terminal hands out a line at a time.
+            let outcome = read_into(fd, buffer, terminal);
             let readiness = match outcome {
-                Ok(count) if count < asked && !terminal => Readiness::UsedUp,
+                Ok(Read::Some) => Readiness::UsedUp,
                 _ => Readiness::Remains,
             };
             (outcome, readiness)
@@ -88,7 +88,7 @@ impl Output {
         let Some(fd) = self.watch.fd() else {
             return Ok(Read::End);
         };
-        let outcome = read_into(fd, buffer).map_err(io::Error::from);
+        let outcome = read_into(fd, buffer, self.terminal).map_err(io::Error::from);
         self.judge(outcome)
     }
 
@@ -124,36 +124,34 @@ impl Output {
         self.watch.fd().is_none()
     }
 
-    fn judge(&mut self, outcome: io::Result<usize>) -> io::Result<Read> {
+    fn judge(&mut self, outcome: io::Result<Read>) -> io::Result<Read> {
         match outcome {
-            Ok(0) => {
-                self.close();
-                Ok(Read::End)
-            }
-            Ok(count) => Ok(Read::Some(count)),
+            Ok(Read::End) => self.close(),
+            Ok(_) => {}
             Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::AGAIN) => Ok(Read::Nothing),
+                Some(Errno::AGAIN) => return Ok(Read::Nothing),
                 // What a terminal says when its last user has closed it.
                 Some(Errno::IO) if self.terminal => {
                     self.close();
-                    Ok(Read::End)
+                    return Ok(Read::End);
                 }
                 _ => {
                     self.close();
-                    Err(error)
+                    return Err(error);
                 }
             },
         }
+        outcome
     }
 }
 
 /// At most [`READ_MAX`] bytes, and no more than fit into the capacity there is.
-fn read_into(fd: impl AsFd, buffer: &mut BytesMut) -> Result<usize, Errno> {
-    let count = loop {
+fn read_into(fd: impl AsFd, buffer: &mut BytesMut, terminal: bool) -> Result<Read, Errno> {
+    let (count, asked) = loop {
         let spare = buffer.spare_capacity_mut();
         let asked = spare.len().min(READ_MAX);
         match rustix::io::read(&fd, &mut spare[..asked]) {
-            Ok((filled, _)) => break filled.len(),
+            Ok((filled, _)) => break (filled.len(), asked),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
@@ -165,5 +163,10 @@ fn read_into(fd: impl AsFd, buffer: &mut BytesMut) -> Result<usize, Errno> {
     unsafe {
         buffer.set_len(len);
     }
-    Ok(count)
+    Ok(match count {
+        0 => Read::End,
+        // A terminal hands out a line at a time, whatever else it has.
+        _ if terminal || count == asked => Read::Filled,
+        _ => Read::Some,
+    })
 }

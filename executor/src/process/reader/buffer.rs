@@ -115,7 +115,7 @@ mod tests {
         buffer.prepare(|| std::mem::take(evicted).into_iter());
         let read = buffer.read(|space| {
             space.extend_from_slice(&vec![7; len.min(space.capacity())]);
-            Poll::Ready(Ok(Read::Some(len)))
+            Poll::Ready(Ok(Read::Some))
         });
         let Poll::Ready(Ok((_, piece))) = read else {
             panic!("it was ready");

@@ -38,7 +38,7 @@ async fn everything(output: &mut Output) -> String {
     loop {
         text.reserve(1024);
         match poll_fn(|cx| output.poll_read(cx, &mut text)).await.unwrap() {
-            Read::Some(_) => {}
+            Read::Some | Read::Filled => {}
             Read::End => return String::from_utf8(text.to_vec()).unwrap(),
             Read::Nothing => unreachable!("a poll is never ready with nothing"),
         }
