@@ -5,10 +5,9 @@
 
 use farstep_path_uri::{PathUri, PathUriErrorKind};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use url::Url;
 
-use crate::strategies::uri_text;
+use crate::strategies::{config, uri_text};
 
 /// The text up to the path, with the drive spellings that only URL rules know.
 fn has_bar_drive(text: &str) -> bool {
@@ -118,12 +117,7 @@ fn compare(text: &str) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        // The other parser has corners that take a million tries to find; the fuzz target looks
-        // for those, and this test says the same every time.
-        rng_seed: RngSeed::Fixed(0),
-        ..ProptestConfig::with_cases(20_000)
-    })]
+    #![proptest_config(config(20_000))]
 
     #[test]
     fn a_url_parser_agrees_on_structured_text(text in uri_text()) {

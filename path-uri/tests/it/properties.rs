@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use farstep_path_uri::{Convention, PathUri};
 use proptest::prelude::*;
 
-use crate::strategies::{any_uri, name, native_text, posix_bytes, uri_text, windows_units};
+use crate::strategies::{any_uri, config, name, native_text, posix_bytes, uri_text, windows_units};
 use crate::uri;
 
 fn hash(uri: &PathUri) -> u64 {
@@ -28,7 +28,7 @@ fn is_component(base: &PathUri, name: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(config(2_000))]
 
     #[test]
     fn a_canonical_uri_reads_back_as_itself(uri in any_uri()) {
@@ -129,7 +129,8 @@ proptest! {
     #[test]
     fn equal_paths_hash_alike_and_order_agrees(a in any_uri(), b in any_uri(), c in any_uri()) {
         // Unrelated paths are hardly ever equal, so respellings join them.
-        let respelled = uri(&a.as_str().replace("/a", "/%61").replace("/B", "/b"));
+        let respelled = a.as_str().replace("/a", "/%61").replace("/B", "/b");
+        let respelled = PathUri::parse(&respelled).unwrap_or(a.clone());
         let mut all = [a, b, c, respelled];
         for x in &all {
             for y in &all {

@@ -3,6 +3,23 @@
 use farstep_path_uri::PathUri;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::RngSeed;
+
+/// The same cases every time, so that a failure is news about a change and not about luck.
+/// `PROPTEST_RNG_SEED` and `PROPTEST_CASES` look elsewhere and longer.
+pub fn config(cases: u32) -> ProptestConfig {
+    let mut config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(0);
+    }
+    config
+}
 
 const PIECES: &[&str] = &[
     "a",
