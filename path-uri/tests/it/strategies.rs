@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 
 /// The same cases every time, so that a failure is news about a change and not about luck.
 /// `PROPTEST_RNG_SEED` and `PROPTEST_CASES` look elsewhere and longer.
-pub fn config(cases: u32) -> ProptestConfig {
+pub(crate) fn config(cases: u32) -> ProptestConfig {
     let mut config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()
