@@ -21,6 +21,9 @@ use crate::os::Input;
 /// Input a program has not read yet. More is not refused: its writer waits.
 pub(super) const UNREAD_MAX: usize = 4 * 1024 * 1024;
 
+/// Who has more than this to write when a pipe is full is given a larger one.
+const WORTH_ENLARGING: usize = 16 * 1024;
+
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteStatus {
@@ -229,6 +232,7 @@ impl Stdin {
             while !bytes.is_empty() {
                 match input.write_now(&bytes)? {
                     Some(count) => bytes.advance(count),
+                    None if bytes.len() >= WORTH_ENLARGING && input.enlarge() => {}
                     None => break,
                 }
             }

@@ -44,15 +44,19 @@ enum Size {
 }
 
 impl Output {
-    pub(super) fn new(fd: OwnedFd, terminal: bool) -> Output {
+    pub(super) fn pipe(fd: OwnedFd) -> Output {
         Output {
             watch: Watch::new(fd, Interest::READABLE),
-            terminal,
-            size: if terminal {
-                Size::Refused
-            } else {
-                Size::Ordinary
-            },
+            terminal: false,
+            size: Size::Ordinary,
+        }
+    }
+
+    pub(super) fn terminal(fd: OwnedFd) -> Output {
+        Output {
+            terminal: true,
+            size: Size::Refused,
+            ..Output::pipe(fd)
         }
     }
 

@@ -34,8 +34,8 @@ pub(super) fn null() -> io::Result<OwnedFd> {
 }
 
 pub(super) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
-    let flags = rustix::fs::fcntl_getfl(&fd)?;
-    Ok(rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?)
+    // Pipes and terminals as we make them have no other flag that could be changed.
+    Ok(rustix::fs::fcntl_setfl(fd, OFlags::NONBLOCK)?)
 }
 
 /// Makes room in the pipe of a program that writes faster than we get to read. Says whether it

@@ -24,10 +24,15 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::process::Pid;
 
 pub use pool::Spawner;
 
-use super::child::Child;
+use super::child::{Child, ExitWatch, Group};
+use super::input::Input;
+use super::output::Output;
 use super::pipe;
 use super::terminal::{self, WindowSize};
 
@@ -125,14 +130,18 @@ struct Streams {
     theirs: TheirSide,
 }
 
-struct OurSide {
-    input: Option<OwnedFd>,
-    outputs: Outputs,
-}
-
-enum Outputs {
-    Pipes { stdout: OwnedFd, stderr: OwnedFd },
-    Terminal { master: OwnedFd },
+enum OurSide {
+    Pipes {
+        input: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// One terminal three times, because each of the three is waited for or used on its own.
+    Terminal {
+        keyboard: OwnedFd,
+        screen: OwnedFd,
+        control: OwnedFd,
+    },
 }
 
 /// Blocking ends, closed here as soon as the child has them.
@@ -160,9 +169,10 @@ impl Streams {
                     (null, None)
                 };
                 Ok(Streams {
-                    ours: OurSide {
+                    ours: OurSide::Pipes {
                         input,
-                        outputs: Outputs::Pipes { stdout, stderr },
+                        stdout,
+                        stderr,
                     },
                     theirs: TheirSide::Pipes {
                         stdin: their_stdin,
@@ -173,16 +183,48 @@ impl Streams {
             }
             Stdio::Terminal(size) => {
                 let made = |error| ("make a terminal", error);
-                let (master, slave) = terminal::open(size).map_err(made)?;
-                let input = terminal::duplicate(&master).map_err(made)?;
+                let (screen, slave) = terminal::open(size).map_err(made)?;
                 Ok(Streams {
-                    ours: OurSide {
-                        input: Some(input),
-                        outputs: Outputs::Terminal { master },
+                    ours: OurSide::Terminal {
+                        keyboard: terminal::duplicate(&screen).map_err(made)?,
+                        control: terminal::duplicate(&screen).map_err(made)?,
+                        screen,
                     },
                     theirs: TheirSide::Terminal(slave),
                 })
             }
+        }
+    }
+}
+
+impl OurSide {
+    /// The whole child, once it runs. `ended` becomes readable at its end.
+    fn into_child(self, pid: Pid, ended: OwnedFd) -> Child {
+        let (input, stdout, stderr, control) = match self {
+            OurSide::Pipes {
+                input,
+                stdout,
+                stderr,
+            } => {
+                let stderr = Some(Output::pipe(stderr));
+                (input.map(Input::pipe), Output::pipe(stdout), stderr, None)
+            }
+            OurSide::Terminal {
+                keyboard,
+                screen,
+                control,
+            } => {
+                let input = Some(Input::terminal(keyboard));
+                (input, Output::terminal(screen), None, Some(control))
+            }
+        };
+        let group = Arc::new(Group::new(pid, control));
+        Child {
+            input,
+            stdout,
+            stderr,
+            exit: ExitWatch::new(ended, Arc::clone(&group)),
+            group,
         }
     }
 }

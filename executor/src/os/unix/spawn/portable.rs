@@ -10,15 +10,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Stdio as StdStdio};
-use std::sync::Arc;
 use std::thread;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::image::{Image, shown};
-use super::{Command, Outputs, SpawnError, Stage, Streams, TheirSide};
-use crate::os::unix::child::{Child, ExitWatch, Group};
-use crate::os::unix::{input::Input, output::Output, pipe, terminal};
+use super::{Child, Command, SpawnError, Stage, Streams, TheirSide};
+use crate::os::unix::pipe;
 
 /// A thread that only waits needs hardly any stack.
 const WAITER_STACK: usize = 64 * 1024;
@@ -52,34 +50,20 @@ impl Starter {
             });
         }
         let streams = Streams::open(command.stdio).map_err(no_resources)?;
-        let child =
+        let mut child =
             execute(command, &image, &streams.theirs).map_err(|source| SpawnError::InChild {
                 program: program(),
                 stage: Stage::Exec,
                 source,
             })?;
         drop(streams.theirs);
-        let terminal = match &streams.ours.outputs {
-            Outputs::Terminal { master } => Some(terminal::duplicate(master)),
-            Outputs::Pipes { .. } => None,
-        };
-        let made = |error| no_resources(("watch a process", error));
         let pid = Pid::from_child(&child);
-        let group = Arc::new(Group::new(pid, terminal.transpose().map_err(made)?));
-        let exit = ExitWatch::new(watch(pid).map_err(made)?, Arc::clone(&group));
-        let (stdout, stderr) = match streams.ours.outputs {
-            Outputs::Pipes { stdout, stderr } => {
-                (Output::new(stdout, false), Some(Output::new(stderr, false)))
-            }
-            Outputs::Terminal { master } => (Output::new(master, true), None),
-        };
-        Ok(Child {
-            input: streams.ours.input.map(Input::new),
-            stdout,
-            stderr,
-            exit,
-            group,
-        })
+        let ended = watch(pid).map_err(|error| {
+            // Nobody would ever hear of it.
+            let _ = child.kill().and_then(|()| child.wait());
+            no_resources(("watch a process", error))
+        })?;
+        Ok(streams.ours.into_child(pid, ended))
     }
 }
 

@@ -11,14 +11,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::Arc;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 
 use super::image::{Image, shown};
-use super::{Command, Outputs, SpawnError, Stage, Streams, TheirSide};
-use crate::os::unix::child::{Child, ExitWatch, Group};
-use crate::os::unix::{input::Input, output::Output, terminal};
+use super::{Child, Command, SpawnError, Stage, Streams, TheirSide};
 
 /// More than the few frames the child needs, libc's own included.
 const CHILD_STACK: usize = 64 * 1024;
@@ -61,13 +58,6 @@ impl Starter {
             source,
         };
         let streams = Streams::open(command.stdio).map_err(no_resources)?;
-        let terminal = match &streams.ours.outputs {
-            Outputs::Terminal { master } => {
-                let copy = terminal::duplicate(master);
-                Some(copy.map_err(|error| no_resources(("make a terminal", error)))?)
-            }
-            Outputs::Pipes { .. } => None,
-        };
         let (pid, pidfd) = self
             .clone_and_exec(&image, &streams.theirs)
             .map_err(|failure| match failure {
@@ -79,20 +69,7 @@ impl Starter {
                 },
             })?;
         drop(streams.theirs);
-        let group = Arc::new(Group::new(pid, terminal));
-        let (stdout, stderr) = match streams.ours.outputs {
-            Outputs::Pipes { stdout, stderr } => {
-                (Output::new(stdout, false), Some(Output::new(stderr, false)))
-            }
-            Outputs::Terminal { master } => (Output::new(master, true), None),
-        };
-        Ok(Child {
-            input: streams.ours.input.map(Input::new),
-            stdout,
-            stderr,
-            exit: ExitWatch::new(pidfd, Arc::clone(&group)),
-            group,
-        })
+        Ok(streams.ours.into_child(pid, pidfd))
     }
 
     fn clone_and_exec(
