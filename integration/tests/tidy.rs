@@ -254,3 +254,16 @@ fn no_test_file_is_forgotten() {
         }
     }
 }
+
+#[test]
+fn the_page_on_compatibility_names_every_expected_difference() {
+    let path = root().join("integration/tests/interop/expected-differences.toml");
+    let listed: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+    let page = std::fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    for (list, key) in [("difference", "exchange"), ("member", "name")] {
+        for entry in listed[list].as_array().unwrap() {
+            let name = entry[key].as_str().unwrap();
+            assert!(page.contains(&format!("`{name}`")), "{name} is missing");
+        }
+    }
+}

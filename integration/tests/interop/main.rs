@@ -2,5 +2,6 @@
 //!
 //! The peer is the program that `FARSTEP_CODEX` names; `.ci/run` installs the pinned version.
 
+mod differences;
 mod driven_by_us;
 mod drives_us;
