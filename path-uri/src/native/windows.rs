@@ -185,13 +185,19 @@ fn extend(out: &mut String, end: usize, text: &str) {
 
 fn wrap(text: &str, trailing: Trailing) -> Result<PathUri, PathUriError> {
     let mut text = text.replace('/', "\\");
-    // The system spells the device itself with a separator at its end.
-    if trailing == Trailing::Dropped
-        && matches!(shape(&text), Shape::Device { name } if !name.contains('\\'))
-    {
-        text.push('\\');
+    // The system spells the device itself with a separator at its end. Not so where that would name
+    // something else: `\\.\C:` is a volume and `\\.\C:\` its root folder.
+    if trailing == Trailing::Dropped && is_bare_device(&text) {
+        let spelled = format!("{text}\\");
+        if matches!(shape(&spelled), Shape::Device { .. }) {
+            text = spelled;
+        }
     }
     opaque::wrap_windows(text.encode_utf16())
+}
+
+fn is_bare_device(text: &str) -> bool {
+    matches!(shape(text), Shape::Device { name } if !name.contains('\\'))
 }
 
 fn relative(trailing: Trailing) -> PathUriError {

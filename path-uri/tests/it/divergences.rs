@@ -91,6 +91,23 @@ fn d6_a_device_path_with_slashes_is_windows() {
 }
 
 #[test]
+fn a_volume_is_not_its_root_folder_from_either_side() {
+    let volume = PathUri::from_native(r"\\.\w:", WINDOWS).unwrap();
+    assert_eq!(
+        PathUri::from_windows_wide(&wide(r"\\.\w:")).unwrap(),
+        volume
+    );
+    assert_eq!(volume.to_windows_wide().unwrap(), wide(r"\\.\w:"));
+    assert_eq!(
+        PathUri::from_windows_wide(&wide(r"\\.\w:\")).unwrap(),
+        uri("file:///W:/")
+    );
+    // Nor is the namespace of shares one of them.
+    let namespace = PathUri::from_windows_wide(&wide(r"\\?\UNC")).unwrap();
+    assert_eq!(namespace.to_windows_wide().unwrap(), wide(r"\\?\UNC"));
+}
+
+#[test]
 fn d7_empty_segments_are_no_level() {
     assert_eq!(uri("file:///a//").parent(), Some(uri("file:///")));
     assert_eq!(uri("file:///a//b").parent(), Some(uri("file:///a")));
