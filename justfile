@@ -17,5 +17,9 @@ demo:
 size:
     cargo xtask size
 
+# Needs cargo-fuzz. What it finds stays below target/; `just fuzz --keep` adds to the corpora.
+fuzz *ARGUMENTS:
+    cargo xtask fuzz {{ARGUMENTS}}
+
 ci:
     bash .ci/run

@@ -1,9 +1,10 @@
 //! Tasks of this repository that need more than one cargo call.
 //!
 //! `cargo demo` builds both programs and runs the demo; `cargo xtask size` prints the footprint of
-//! the executor next to its budget.
+//! the executor next to its budget; `cargo xtask fuzz` runs the fuzz targets.
 
 mod footprint;
+mod fuzz;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -15,21 +16,21 @@ fn main() -> Result<ExitCode> {
     match arguments.next().as_deref() {
         Some("demo") => demo(&arguments.collect::<Vec<_>>()),
         Some("size") => footprint::check(&build()?.join("farstep-executor")),
+        Some("fuzz") => fuzz::run(&arguments.collect::<Vec<_>>()),
         Some("build") => build().map(|_| ExitCode::SUCCESS),
         _ => bail!(
             "no such task; there are:\n  \
              cargo demo         build both programs and run the demo\n  \
              cargo xtask build  build both programs for release\n  \
-             cargo xtask size   print the executor's footprint next to its budget"
+             cargo xtask size   print the executor's footprint next to its budget\n  \
+             cargo xtask fuzz   run every fuzz target for a minute"
         ),
     }
 }
 
 /// Builds both programs for release and returns the folder they are in.
 fn build() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the xtask crate has no parent folder")?;
+    let root = root()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
@@ -46,9 +47,19 @@ fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("cargo build failed");
     }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release"))
+    Ok(target(root).join("release"))
+}
+
+/// The repository.
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the xtask crate has no parent folder")
+}
+
+/// Where cargo puts what it builds.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn demo(arguments: &[String]) -> Result<ExitCode> {

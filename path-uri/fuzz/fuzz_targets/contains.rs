@@ -7,10 +7,15 @@ use farstep_path_uri_fuzz::{check_pair, fields};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some(texts) = fields::<3>(data) else { return };
-    let Ok([a, b, c]) = texts.map(PathUri::parse).into_iter().collect::<Result<Vec<_>, _>>().map(
-        |uris| <[PathUri; 3]>::try_from(uris).expect("three texts were parsed"),
-    ) else {
+    let Some(texts) = fields::<3>(data) else {
+        return;
+    };
+    let Ok([a, b, c]) = texts
+        .map(PathUri::parse)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map(|uris| <[PathUri; 3]>::try_from(uris).expect("three texts were parsed"))
+    else {
         return;
     };
     for (x, y) in [(&a, &b), (&b, &a), (&a, &c), (&c, &a), (&b, &c), (&c, &b)] {

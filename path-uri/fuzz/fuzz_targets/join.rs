@@ -7,7 +7,9 @@ use farstep_path_uri_fuzz::{check_error, check_pair, check_value, fields};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some([base, text]) = fields(data) else { return };
+    let Some([base, text]) = fields(data) else {
+        return;
+    };
     for convention in [Convention::Posix, Convention::Windows] {
         match PathUri::from_native(text, convention) {
             Ok(uri) => {
@@ -17,7 +19,9 @@ fuzz_target!(|data: &[u8]| {
             Err(error) => check_error(&error, text),
         }
     }
-    let Ok(base) = PathUri::parse(base) else { return };
+    let Ok(base) = PathUri::parse(base) else {
+        return;
+    };
     match base.join(text) {
         Ok(joined) => {
             assert!(text.is_empty() || joined.convention() == base.convention());
@@ -30,7 +34,10 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(below) = base.join_descendant(text) {
         assert!(base.contains(&below));
-        assert_eq!(base.join(text).expect("the same join").as_str(), below.as_str());
+        assert_eq!(
+            base.join(text).expect("the same join").as_str(),
+            below.as_str()
+        );
     }
     if let Ok(resolved) = LegacyPath::new(text).resolve(&base, Some(&base)) {
         assert_eq!(resolved.convention(), base.convention());
@@ -58,6 +65,9 @@ fn check_way_back(base: &PathUri, joined: &PathUri) {
     let text = joined.segments().all(|segment| segment.utf8().is_some());
     if let Some(relative) = joined.relative_to(base).filter(|_| text) {
         let again = base.join(&relative).expect("the way back");
-        assert!(again.same_location(joined), "{relative:?} from {base} to {joined}");
+        assert!(
+            again.same_location(joined),
+            "{relative:?} from {base} to {joined}"
+        );
     }
 }

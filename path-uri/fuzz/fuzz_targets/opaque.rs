@@ -33,7 +33,13 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(bytes, data);
         }
         if let Ok(units) = uri.to_windows_wide() {
-            assert_eq!(units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>(), data);
+            assert_eq!(
+                units
+                    .iter()
+                    .flat_map(|unit| unit.to_le_bytes())
+                    .collect::<Vec<_>>(),
+                data
+            );
         }
     }
     // As host paths.
@@ -58,7 +64,10 @@ fuzz_target!(|data: &[u8]| {
 fn encode(bytes: &[u8]) -> String {
     let mut out = String::new();
     for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, &byte| (bits << 8) | u32::from(byte)) << (8 * (3 - group.len()));
+        let bits = group
+            .iter()
+            .fold(0_u32, |bits, &byte| (bits << 8) | u32::from(byte))
+            << (8 * (3 - group.len()));
         for at in 0..=group.len() {
             out.push(char::from(ALPHABET[(bits >> (18 - 6 * at)) as usize & 63]));
         }
@@ -69,7 +78,10 @@ fn encode(bytes: &[u8]) -> String {
 /// Whether text of the alphabet is the one encoding of some bytes: no lone character at its end,
 /// and no bits left over.
 fn is_canonical(text: &str) -> bool {
-    let last = text.bytes().last().and_then(|byte| ALPHABET.iter().position(|&letter| letter == byte));
+    let last = text
+        .bytes()
+        .last()
+        .and_then(|byte| ALPHABET.iter().position(|&letter| letter == byte));
     match (text.len() % 4, last) {
         (0, _) => true,
         (2, Some(value)) => value % 16 == 0,

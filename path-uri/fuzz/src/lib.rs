@@ -22,7 +22,10 @@ pub fn fields<const N: usize>(data: &[u8]) -> Option<[&str; N]> {
 /// A place in `text` that a caller may slice at, and a message that can be printed anywhere.
 pub fn check_error(error: &PathUriError, text: &str) {
     if let Some(offset) = error.offset {
-        assert!(text.is_char_boundary(offset), "{offset} is inside a character of {text:?}");
+        assert!(
+            text.is_char_boundary(offset),
+            "{offset} is inside a character of {text:?}"
+        );
     }
     assert!(!error.to_string().is_empty());
 }
@@ -68,7 +71,10 @@ fn check_levels(uri: &PathUri) {
         assert_eq!(parent.convention(), uri.convention());
         if let Some(depth) = below.depth() {
             assert_eq!(parent.depth(), Some(depth - 1), "{below}");
-            assert!(parent.contains(&below) && !below.contains(&parent), "{below}");
+            assert!(
+                parent.contains(&below) && !below.contains(&parent),
+                "{below}"
+            );
         }
         below = parent;
     }
@@ -81,9 +87,16 @@ fn check_hosts(uri: &PathUri) {
         let back = PathUri::from_posix_bytes(&bytes).expect("a host path reads back");
         assert_eq!(back.to_posix_bytes().expect("and again"), bytes);
         // `/C:` has a spelling of its own, which `%43:` is not; a rule on one closes the other.
-        let closes = |rule: &PathUri, path| DenyRule::new(rule.clone()).is_ok_and(|rule| rule.denies(path));
-        assert!(closes(uri, &back) && closes(&back, uri), "{back} is not {uri}");
-        assert!(back.is_opaque() || back.same_location(uri), "{back} is not {uri}");
+        let closes =
+            |rule: &PathUri, path| DenyRule::new(rule.clone()).is_ok_and(|rule| rule.denies(path));
+        assert!(
+            closes(uri, &back) && closes(&back, uri),
+            "{back} is not {uri}"
+        );
+        assert!(
+            back.is_opaque() || back.same_location(uri),
+            "{back} is not {uri}"
+        );
     }
     if let Ok(bytes) = uri.to_posix_openable() {
         assert!(bytes.starts_with(b"/") && !bytes.contains(&0));
@@ -101,8 +114,13 @@ fn check_hosts(uri: &PathUri) {
     }
     if let Ok(units) = uri.to_windows_openable(&Devices::NONE) {
         let text = String::from_utf16_lossy(&units);
-        let below = text.strip_prefix(r"\\").unwrap_or_else(|| text.get(2..).unwrap_or_default());
-        assert!(!below.contains(['/', '\0', ':', '*', '?', '"', '<', '>', '|']), "{uri}");
+        let below = text
+            .strip_prefix(r"\\")
+            .unwrap_or_else(|| text.get(2..).unwrap_or_default());
+        assert!(
+            !below.contains(['/', '\0', ':', '*', '?', '"', '<', '>', '|']),
+            "{uri}"
+        );
         for name in below.split('\\') {
             assert!(!name.ends_with(['.', ' ']) || name.is_empty(), "{uri}");
         }
@@ -115,7 +133,10 @@ fn check_display(uri: &PathUri) {
     let back = uri
         .convention()
         .and_then(|convention| PathUri::from_native(&shown, convention).ok());
-    assert!(shown == uri.as_str() || back.as_ref() == Some(uri), "{uri} is shown as {shown}");
+    assert!(
+        shown == uri.as_str() || back.as_ref() == Some(uri),
+        "{uri} is shown as {shown}"
+    );
     let _ = (uri.display_name(), uri.stem(), uri.extension());
 }
 
@@ -131,7 +152,11 @@ pub fn check_pair(a: &PathUri, b: &PathUri) {
     if let Some(overlap) = a.overlaps(b) {
         assert_eq!(overlap, a.contains(b) || b.contains(a), "{a} {b}");
     }
-    assert_eq!(a.same_location(b), a.contains(b) && b.contains(a), "{a} {b}");
+    assert_eq!(
+        a.same_location(b),
+        a.contains(b) && b.contains(a),
+        "{a} {b}"
+    );
     let relative = b.relative_to(a).is_some();
     assert!(a.contains(b) || !relative, "{a} {b}");
     // On Windows not every way has a text: colons, servers without a share.
@@ -182,7 +207,8 @@ fn is_opened_below(base: &PathUri, path: &PathUri) -> bool {
         _ => true,
     };
     let folded = |units: Vec<u16>| -> Vec<u16> {
-        let ascii = |unit: u16| u8::try_from(unit).map_or(unit, |byte| byte.to_ascii_lowercase().into());
+        let ascii =
+            |unit: u16| u8::try_from(unit).map_or(unit, |byte| byte.to_ascii_lowercase().into());
         units.into_iter().map(ascii).collect()
     };
     let windows = match (base.to_windows_wide(), path.to_windows_wide()) {
