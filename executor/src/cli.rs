@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::audit::{self, AuditArgs};
+
 /// Serves this machine's files and processes to a farstep orchestrator.
 #[derive(Debug, Parser)]
 #[command(name = "farstep-executor", version)]
@@ -25,6 +27,9 @@ pub struct Args {
     /// Seconds a session without a connection, and a closed process, are kept (at least 60)
     #[arg(long, value_name = "SECONDS", default_value_t = DETACHED_SECONDS)]
     detached_seconds: u64,
+
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 /// How long a session outlives its connection: above the window in which the clients in the
@@ -48,6 +53,8 @@ pub struct Settings {
     pub retain_bytes: Option<usize>,
     /// How long a detached session and a closed process are kept.
     pub detached: Duration,
+    /// What is recorded of what happens here, and where.
+    pub audit: audit::Settings,
 }
 
 /// The two transports an executor offers.
@@ -60,13 +67,15 @@ pub enum Listen {
 }
 
 impl Settings {
-    /// The settings of an executor that was given no flags but where to listen.
+    /// The settings of an executor that was given no flags but where to listen, without an audit
+    /// log: only the program keeps one unasked.
     pub fn new(listen: Listen) -> Settings {
         Settings {
             listen,
             calls_at_once: None,
             retain_bytes: None,
             detached: Duration::from_secs(DETACHED_SECONDS),
+            audit: audit::Settings::off(),
         }
     }
 }
@@ -90,6 +99,8 @@ pub enum Refused {
     RetainTooLittle,
     #[error("--detached-seconds must be at least {DETACHED_SECONDS_MIN}")]
     DetachedTooShort,
+    #[error(transparent)]
+    Audit(#[from] audit::Refused),
 }
 
 impl Refused {
@@ -124,6 +135,7 @@ impl TryFrom<Args> for Settings {
             calls_at_once: args.concurrent_requests.map(usize::from),
             retain_bytes: args.retain_bytes,
             detached: Duration::from_secs(args.detached_seconds),
+            audit: args.audit.try_into()?,
         })
     }
 }
@@ -163,7 +175,8 @@ mod tests {
     use super::*;
 
     fn settings(args: &[&str]) -> Result<Settings, Refused> {
-        let args = ["farstep-executor"].iter().chain(args);
+        // Without an audit log, which has its own tests.
+        let args = ["farstep-executor", "--audit-file=off"].iter().chain(args);
         Settings::try_from(Args::try_parse_from(args).unwrap())
     }
 
@@ -251,6 +264,7 @@ mod tests {
             calls_at_once: Some(16),
             retain_bytes: Some(1 << 20),
             detached: Duration::from_secs(60),
+            audit: audit::Settings::off(),
         };
         assert_eq!(most, Ok(wanted));
     }

@@ -16,6 +16,7 @@
 //! and nowhere else.
 
 mod attached;
+pub mod audit;
 pub mod cli;
 mod connection;
 mod dispatch;
@@ -28,6 +29,7 @@ mod pool;
 pub mod process;
 mod server;
 mod session;
+mod shown;
 mod stdio;
 
 pub use info::Host;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use farstep_executor::audit::Audit;
 use farstep_executor::cli::{Args, Listen, Settings};
-use farstep_executor::os::StopSignals;
+use farstep_executor::os::{self, StopSignals};
 use farstep_executor::{Host, Listener, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::Layer as _;
@@ -78,7 +79,8 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
 
 async fn serve(settings: Settings, host: Host) -> anyhow::Result<ExitCode> {
     let mut signals = StopSignals::new().context("failed to watch for signals")?;
-    let server = Server::new(&settings, &host, std::env::vars_os());
+    let audit = Audit::start(&settings.audit, os::state_folder())?;
+    let server = Server::new(&settings, &host, audit, std::env::vars_os());
     let stop = CancellationToken::new();
     let serving = serve_until(&settings, &server, &stop);
     tokio::pin!(serving);

@@ -12,6 +12,7 @@ use farstep_protocol::method::environment::EnvironmentInfo;
 use farstep_transport::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 use crate::attached::Attached;
+use crate::audit::{Audit, Event, Who};
 use crate::cli::Settings;
 use crate::info::{self, Host};
 use crate::pool::{self, InPlace};
@@ -31,18 +32,21 @@ pub struct Server {
     info_json: String,
     in_place: InPlace,
     calls_at_once: usize,
+    audit: Audit,
 }
 
 impl Server {
     /// Prepares an executor. `variables` is its own environment, from which that of its children
-    /// is made.
+    /// is made. What happens is recorded in `audit`.
     pub fn new(
         settings: &Settings,
         host: &Host,
+        audit: Audit,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Arc<Server> {
         let for_processes = process_settings(settings);
         let limits = limits(settings, &for_processes);
+        audit.record(&Who::default(), Event::Start);
         let info = info::describe(host, &CAPABILITIES, &limits);
         let mut info_json = String::new();
         frame::write_json(&mut info_json, &info);
@@ -53,6 +57,7 @@ impl Server {
             info_json,
             in_place: InPlace::new(pool::WORKERS),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
+            audit,
         })
     }
 
@@ -61,12 +66,18 @@ impl Server {
         loop {
             for (session, processes) in self.sessions.expired().await {
                 tracing::info!(%session, "session expired");
+                let who = Who {
+                    session: Some(session.to_string().into()),
+                    ..Who::default()
+                };
+                self.audit
+                    .record(&who, Event::SessionEnd { why: "expired" });
                 drop(processes);
             }
         }
     }
 
-    /// Kills every process and waits until they are gone, within a grace.
+    /// Kills every process, waits until they are gone, within a grace, and then for the audit log.
     pub async fn finish(&self) {
         drop(self.sessions.take_all());
         if tokio::time::timeout(STOP_GRACE, self.processes.finished())
@@ -75,6 +86,8 @@ impl Server {
         {
             tracing::warn!("some processes were still ending when the executor went");
         }
+        self.audit.record(&Who::default(), Event::Stop);
+        self.audit.finish().await;
     }
 
     pub(crate) fn open(&self) -> Attached {
@@ -116,7 +129,12 @@ impl Server {
                 path: "/bin/sh".into(),
             },
         };
-        Server::new(&Settings::new(crate::cli::Listen::Stdio), &host, [])
+        Server::new(
+            &Settings::new(crate::cli::Listen::Stdio),
+            &host,
+            Audit::off(),
+            [],
+        )
     }
 }
 

@@ -35,6 +35,15 @@ pub fn home_folder() -> Option<PathBuf> {
         .or_else(|| user().map(|user| user.home))
 }
 
+/// Where programs of this user keep what outlives them and matters to nobody else.
+pub fn state_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_absolute());
+    let folder = named.or_else(|| Some(home_folder()?.join(".local/state")));
+    Some(folder?.join("farstep"))
+}
+
 /// The user's own shell if it can be used, else a common one.
 pub fn default_shell() -> Shell {
     let usable = |path: &PathBuf| path.is_absolute() && is_interpreter(path);

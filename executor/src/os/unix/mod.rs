@@ -6,6 +6,7 @@ pub mod files;
 mod input;
 mod output;
 mod pipe;
+mod private;
 mod socket;
 mod spawn;
 mod stop;
@@ -13,9 +14,12 @@ mod terminal;
 mod watch;
 
 pub use child::{Child, ExitWatch, Group};
-pub use facts::{DEFAULT_PATH, Shell, default_shell, home_folder, host_name, os_name};
+pub use facts::{
+    DEFAULT_PATH, Shell, default_shell, home_folder, host_name, os_name, state_folder,
+};
 pub use input::Input;
 pub use output::{Output, READ_MAX, Read};
+pub use private::{is_at, make_private_folder, open_private_file};
 pub use socket::limit_unsent;
 pub use spawn::{Command, SpawnError, Spawner, Stage, Stdio};
 pub use stop::StopSignals;
