@@ -33,6 +33,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::attached::Attached;
+use crate::audit::{Event, Who};
 use crate::dispatch::{self, Answer, Calls, Flight, Pieces, TornError};
 use crate::errors;
 use crate::server::Server;
@@ -68,13 +69,14 @@ pub(crate) enum End {
     Stopping,
 }
 
-/// Serves one connection to its end, and returns what is left of it.
+/// Serves one connection of `who` to its end, and returns what is left of it.
 pub(crate) async fn serve<W: Wire>(
     server: &Arc<Server>,
     wire: W,
+    who: Who,
     stop: &CancellationToken,
 ) -> (End, W) {
-    let mut connection = Connection::new(Arc::clone(server), wire);
+    let mut connection = Connection::new(Arc::clone(server), wire, who);
     let end = {
         let mut stopped = pin!(stop.cancelled());
         poll_fn(|cx| connection.poll(cx, stopped.as_mut())).await
@@ -85,6 +87,7 @@ pub(crate) async fn serve<W: Wire>(
 
 struct Connection<W> {
     server: Arc<Server>,
+    who: Who,
     wire: W,
     phase: Phase,
     calls: Calls,
@@ -105,10 +108,11 @@ enum Phase {
 }
 
 impl<W: Wire> Connection<W> {
-    fn new(server: Arc<Server>, wire: W) -> Connection<W> {
+    fn new(server: Arc<Server>, wire: W, who: Who) -> Connection<W> {
         Connection {
             calls: Calls::new(Arc::clone(&server)),
             server,
+            who,
             wire,
             phase: Phase::Silent,
             in_flight: FuturesUnordered::new(),
@@ -223,6 +227,14 @@ impl<W: Wire> Connection<W> {
         };
         let resumed = params.resume_session_id.is_some();
         tracing::info!(session = %attached.id(), resumed, "session attached");
+        self.who.session = Some(attached.id().to_string().into());
+        self.calls.belong_to(self.who.clone());
+        let event = if resumed {
+            Event::SessionResume
+        } else {
+            Event::SessionNew
+        };
+        self.server.audit().record(&self.who, event);
         self.phase = Phase::Greeted(attached);
         Ok(result)
     }
@@ -347,6 +359,15 @@ impl<W: Wire> Connection<W> {
     /// Ends the session's attachment at once, then the connection with the reason, if it can
     /// still be told.
     async fn close(mut self, end: &End) -> W {
+        if let End::Broken(WireError::TooLong { .. }) = end {
+            let limit = "messageBytes";
+            self.server
+                .audit()
+                .record(&self.who, Event::LimitHit { limit });
+        }
+        if !matches!(self.phase, Phase::Silent) {
+            self.server.audit().record(&self.who, Event::SessionDetach);
+        }
         self.phase = Phase::Silent;
         self.in_flight.clear();
         let farewell = match end {

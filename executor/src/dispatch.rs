@@ -15,6 +15,7 @@ mod blocks;
 mod content;
 mod files;
 mod process;
+mod record;
 mod sandbox;
 
 use std::borrow::Cow;
@@ -32,6 +33,7 @@ use farstep_transport::Text;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::audit::Who;
 use crate::errors;
 use crate::fs::{Admit, Handle, Handles, PathOrder, Reservation, Ticket};
 use crate::pool::{self, Permission, Place};
@@ -100,6 +102,8 @@ pub(crate) struct Released {
 /// The calls of one connection.
 pub(crate) struct Calls {
     server: Arc<Server>,
+    /// On whose behalf they are made.
+    who: Who,
     /// Places on the pool.
     places: Arc<Semaphore>,
     paths: PathOrder,
@@ -149,6 +153,7 @@ impl Calls {
         Calls {
             places: Arc::new(Semaphore::new(server.calls_at_once())),
             server,
+            who: Who::default(),
             paths: PathOrder::new(),
             last_ticket: 0,
             waiting: HashMap::new(),
@@ -170,9 +175,12 @@ impl Calls {
         message: &Text,
         request: Request<'_>,
     ) -> Answer {
-        let id = request.id.clone();
+        let (id, method) = (request.id.clone(), request.method.clone());
         self.route(session, message, request)
-            .unwrap_or_else(|error| Answer::Now(refusal(&id, &error)))
+            .unwrap_or_else(|error| {
+                self.refuses(&method, &error);
+                Answer::Now(refusal(&id, &error))
+            })
     }
 
     fn route(

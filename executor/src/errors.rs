@@ -5,6 +5,7 @@
 use farstep_path_uri::PathUriError;
 use farstep_protocol::rpc::{ErrorCode, Malformed, RpcError};
 
+use crate::audit::Unrecorded;
 use crate::fs::{FsError, FsErrorKind, HandleError};
 use crate::pool::Lost;
 use crate::process::{ReserveError, StartError};
@@ -64,6 +65,12 @@ pub(crate) fn start(error: &StartError) -> RpcError {
     RpcError::new(code, error.to_string())
 }
 
+/// What must be recorded and cannot be. It is this machine's trouble, and passes.
+pub(crate) fn unrecorded(error: Unrecorded) -> RpcError {
+    RpcError::new(ErrorCode::Internal, error.to_string())
+        .with_data(serde_json::json!({ "reason": "auditUnavailable" }))
+}
+
 /// A path of a file call that this machine does not have.
 pub(crate) fn path(error: &PathUriError) -> RpcError {
     RpcError::new(ErrorCode::InvalidRequest, error.to_string())
@@ -110,6 +117,12 @@ pub(crate) fn unenforceable(member: &'static str) -> RpcError {
     let text = format!("refused: {member} asks for restrictions that this executor cannot enforce");
     RpcError::new(ErrorCode::InvalidRequest, text)
         .with_data(serde_json::json!({ "reason": "sandboxUnavailable", "member": member }))
+}
+
+/// Which member asked for what cannot be enforced, if that is why a call was refused.
+pub(crate) fn refused_sandbox(error: &RpcError) -> Option<&str> {
+    let data = error.data.as_ref()?;
+    (data["reason"] == "sandboxUnavailable").then(|| data["member"].as_str().unwrap_or_default())
 }
 
 /// An answer of ours that came out wrong: a bug, but the caller's connection goes on.

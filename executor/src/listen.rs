@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::audit::{Event, Who};
 use crate::connection::{self, End};
 use crate::os;
 use crate::server::Server;
@@ -92,6 +93,10 @@ impl Listener {
     }
 
     async fn accept_all(self, server: &Arc<Server>, stop: &CancellationToken) {
+        let address = self.address.to_string();
+        server
+            .audit()
+            .record(&Who::default(), Event::Listen { address });
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let surface = http::Surface::new();
@@ -110,8 +115,15 @@ impl Listener {
                 },
             };
             number += 1;
+            let who = Who {
+                conn: Some(number),
+                peer: Some(peer),
+                ..Who::default()
+            };
+            server.audit().record(&who, Event::Connect);
             let task = Accepted {
                 tcp,
+                who,
                 surface: surface.clone(),
                 server: Arc::clone(server),
                 stop: stop.clone(),
@@ -139,6 +151,7 @@ impl Listener {
 /// A connection before anything was read from it.
 struct Accepted {
     tcp: TcpStream,
+    who: Who,
     surface: http::Surface,
     server: Arc<Server>,
     stop: CancellationToken,
@@ -148,6 +161,7 @@ impl Accepted {
     async fn serve(self, _place: OwnedSemaphorePermit) {
         let Accepted {
             tcp,
+            who,
             surface,
             server,
             stop,
@@ -164,7 +178,7 @@ impl Accepted {
         match upgrade {
             Ok(Some((tcp, read))) => {
                 let wire = Served::new(tcp, read, &Options::server());
-                let (end, wire) = connection::serve(&server, wire, &stop).await;
+                let (end, wire) = connection::serve(&server, wire, who, &stop).await;
                 tracing::info!(%end, "connection ended");
                 linger(end, wire).await;
             }

@@ -98,6 +98,10 @@ impl Server {
         self.sessions.resume(id).map(Attached::resumed)
     }
 
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     pub(crate) fn info(&self) -> &EnvironmentInfo {
         &self.info
     }
@@ -119,6 +123,10 @@ impl Server {
 impl Server {
     /// An executor with the defaults, on a machine nobody looks at.
     pub(crate) fn for_tests() -> Arc<Server> {
+        Server::audited_for_tests(Audit::off())
+    }
+
+    pub(crate) fn audited_for_tests(audit: Audit) -> Arc<Server> {
         let host = Host {
             cwd: "/".into(),
             home: None,
@@ -129,12 +137,7 @@ impl Server {
                 path: "/bin/sh".into(),
             },
         };
-        Server::new(
-            &Settings::new(crate::cli::Listen::Stdio),
-            &host,
-            Audit::off(),
-            [],
-        )
+        Server::new(&Settings::new(crate::cli::Listen::Stdio), &host, audit, [])
     }
 }
 

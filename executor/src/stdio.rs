@@ -5,6 +5,7 @@ use std::sync::Arc;
 use farstep_transport::lines::Lines;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Who;
 use crate::connection::{self, End};
 use crate::server::Server;
 
@@ -20,7 +21,11 @@ pub enum StdioEnd {
 /// Serves the one connection a stdio executor has.
 pub async fn serve_stdio(server: &Arc<Server>, stop: &CancellationToken) -> StdioEnd {
     let wire = Lines::new(tokio::io::stdin(), tokio::io::stdout());
-    let (end, _wire) = connection::serve(server, wire, stop).await;
+    let who = Who {
+        conn: Some(1),
+        ..Who::default()
+    };
+    let (end, _wire) = connection::serve(server, wire, who, stop).await;
     match end {
         End::Closed | End::Stopping => StdioEnd::Orderly,
         End::Violation(reason) => {

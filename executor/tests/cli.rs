@@ -125,6 +125,8 @@ const HANDSHAKE: &[u8] =
 
 fn start(args: &[&str]) -> Child {
     Command::new(PROGRAM)
+        // The log of the person who runs the tests is not for them.
+        .args(["--audit-file", "off"])
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

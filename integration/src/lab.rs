@@ -35,6 +35,11 @@ impl Lab {
         self.path().join("home")
     }
 
+    /// Where the programs keep what outlives them.
+    pub fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
     /// The programs under test.
     pub fn programs(&self) -> &'static Programs {
         self.programs
@@ -51,7 +56,9 @@ impl Lab {
     /// Starts one of our executors as a websocket listener in a folder of its own.
     pub async fn executor(&self, name: &str) -> Result<Executor> {
         let mut command = Command::new(&self.programs.executor);
-        command.args(["--listen", "ws://127.0.0.1:0"]);
+        command
+            .args(["--listen", "ws://127.0.0.1:0"])
+            .env("XDG_STATE_HOME", self.state());
         Executor::start(&mut command, self.folder(name)?).await
     }
 
@@ -81,6 +88,7 @@ impl Lab {
             .current_dir(self.path())
             .env("FARSTEP_HOME", self.home())
             .env("HOME", self.home())
+            .env("XDG_STATE_HOME", self.state())
             .env("NO_COLOR", "1")
             .env_remove("FARSTEP_LOG")
             .env_remove("OPENAI_API_KEY");

@@ -81,8 +81,8 @@ pub enum Event {
     },
     /// A call asked for restrictions that cannot be enforced here.
     SandboxRefused {
-        method: &'static str,
-        member: &'static str,
+        method: String,
+        member: String,
     },
     /// A sandbox kept a program from something.
     SandboxDenied {

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::*;
+
+mod audit;
+
 /// A peer of a connection under test.
 struct Peer {
     wire: Memory,
@@ -25,7 +28,7 @@ impl Peer {
         let (ours, wire) = farstep_transport::memory(capacity);
         let server = Arc::clone(server);
         let served = tokio::spawn(async move {
-            let (end, _) = serve(&server, ours, &CancellationToken::new()).await;
+            let (end, _) = serve(&server, ours, Who::default(), &CancellationToken::new()).await;
             end
         });
         Peer {

@@ -27,6 +27,10 @@ impl Calls {
             OpenMode::Read => Mode::Read,
             OpenMode::Replace => Mode::Replace,
         };
+        match mode {
+            Mode::Read => self.reads(&params.path),
+            Mode::Replace => self.writes(&params.path, None)?,
+        }
         let reservation = self
             .handles
             .reserve(&params.handle_id)

@@ -14,6 +14,7 @@ use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
 
 use super::{Answer, Calls, Job, Member, Outcome, content, reply, sandbox, settle};
+use crate::audit::Event;
 use crate::errors;
 use crate::fs::{
     self, Access, Bounds, Links, READ_FILE_BYTES_MAX, Reach, ReadFile, Remove, WalkOptions,
@@ -54,6 +55,7 @@ impl Calls {
         params: PathParams,
     ) -> Result<Answer, RpcError> {
         let (path, links) = place(&params)?;
+        self.reads(&params.path);
         let access = Access::read(&path, Reach::Path);
         let in_place = if self.paths.is_free(&access) {
             self.in_place()
@@ -85,6 +87,7 @@ impl Calls {
     ) -> Result<Answer, RpcError> {
         sandbox::unconfined(params.sandbox.as_ref())?;
         let (path, links) = (host(&params.path)?, links(params.follow_symlinks));
+        self.writes(&params.path, Some(decoded_len(&params.data_base64)))?;
         let claim = Claim::Changes(Reach::Path);
         if params.data_base64.len() <= IN_PLACE_BYTES_MAX {
             let bytes = frame::read_base64(&params.data_base64).ok_or_else(bad_data)?;
@@ -223,6 +226,10 @@ impl Calls {
     ) -> Result<Answer, RpcError> {
         sandbox::unconfined(params.sandbox.as_ref())?;
         let (path, links) = (host(&params.path)?, links(params.follow_symlinks));
+        self.changes(|| Event::FsRemove {
+            path: params.path.to_string(),
+            recursive: params.recursive,
+        })?;
         let how = Remove {
             recursive: params.recursive,
             force: params.force,
@@ -248,6 +255,11 @@ impl Calls {
     pub(super) fn copy(&mut self, id: RequestId, params: CopyParams) -> Result<Answer, RpcError> {
         sandbox::unconfined(params.sandbox.as_ref())?;
         let (from, to) = (host(&params.source_path)?, host(&params.destination_path)?);
+        self.changes(|| Event::FsCopy {
+            from: params.source_path.to_string(),
+            to: params.destination_path.to_string(),
+            recursive: params.recursive,
+        })?;
         let ticket = self.next_ticket();
         let admit = self.paths.admit(ticket, Access::copy(&from, &to));
         let job = Job::new(id, move |id| {
@@ -326,6 +338,17 @@ fn host(path: &PathUri) -> Result<PathBuf, RpcError> {
 
 fn links(follow: bool) -> Links {
     if follow { Links::Follow } else { Links::Refuse }
+}
+
+/// How many bytes a text of base64 stands for, if it is one.
+fn decoded_len(base64: &str) -> usize {
+    let padding = base64
+        .bytes()
+        .rev()
+        .take(2)
+        .filter(|byte| *byte == b'=')
+        .count();
+    (base64.len() / 4 * 3).saturating_sub(padding)
 }
 
 fn bad_data() -> RpcError {

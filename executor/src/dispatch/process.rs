@@ -42,10 +42,23 @@ impl Calls {
         check(&params)?;
         sandbox::unconfined_start(&params)?;
         let process_id = params.process_id.clone();
-        let request = start_request(params)?;
-        let reservation = session
-            .reserve(&process_id)
-            .map_err(|error| errors::reserve(&error))?;
+        let mut reservation = session.reserve(&process_id).map_err(|error| {
+            self.refuses_more(&error);
+            errors::reserve(&error)
+        })?;
+        self.starts(&params)?;
+        let (ended, failed) = (
+            self.end_recorder(&process_id),
+            self.end_recorder(&process_id),
+        );
+        let request = match start_request(params) {
+            Ok(request) => request,
+            Err(error) => {
+                failed(None);
+                return Err(error);
+            }
+        };
+        reservation.when_ended(move |code| ended(Some(code)));
         self.starting.insert(process_id.clone().into(), Vec::new());
         Ok(Answer::Later(Box::pin(async move {
             let (text, process) = match reservation.start(request).await {
@@ -58,7 +71,10 @@ impl Calls {
                     };
                     (reply(&id, &result), Some(process))
                 }
-                Err(error) => (refusal(&id, &errors::start(&error)), None),
+                Err(error) => {
+                    failed(None);
+                    (refusal(&id, &errors::start(&error)), None)
+                }
             };
             Finished {
                 reply: text.into(),
@@ -140,6 +156,7 @@ impl Calls {
             return Ok(Answer::Waits);
         }
         if let Lookup::Known(process) = session.lookup(&params.process_id) {
+            self.kills(&params.process_id, "signal");
             process.interrupt();
         }
         Ok(Answer::Now(reply(&id, &Empty {})))
@@ -156,7 +173,13 @@ impl Calls {
             return Ok(Answer::Waits);
         }
         let running = match session.lookup(&params.process_id) {
-            Lookup::Known(process) => process.terminate(),
+            Lookup::Known(process) => {
+                let running = process.terminate();
+                if running {
+                    self.kills(&params.process_id, "terminate");
+                }
+                running
+            }
             Lookup::Unknown | Lookup::Starting(_) => false,
         };
         Ok(Answer::Now(reply(&id, &TerminateResult { running })))

@@ -4,6 +4,7 @@
 //! process was terminated and what its output still held was read. Every descriptor is closed by
 //! then. Aborting the task drops the child, and with it the group is killed.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +22,21 @@ const LAST_WORDS_MAX: usize = 2 * 1024 * 1024;
 /// nobody else in this program waits for children.
 const UNKNOWN_EXIT: i32 = 255;
 
+/// Told the exit code of a program, once, when it has ended.
+pub struct WhenEnded(Box<dyn FnOnce(i32) + Send + Sync>);
+
+impl WhenEnded {
+    pub fn new(tell: impl FnOnce(i32) + Send + Sync + 'static) -> WhenEnded {
+        WhenEnded(Box::new(tell))
+    }
+}
+
+impl fmt::Debug for WhenEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WhenEnded")
+    }
+}
+
 /// The task, before it runs. It holds the parts of a child that nobody else touches.
 pub(super) struct Actor {
     process: Arc<Process>,
@@ -28,6 +44,7 @@ pub(super) struct Actor {
     stdout: Reader,
     stderr: Option<Reader>,
     stderr_first: bool,
+    when_ended: Option<WhenEnded>,
 }
 
 enum Happened {
@@ -43,6 +60,7 @@ impl Actor {
         exit: ExitWatch,
         stdout: Output,
         stderr: Option<Output>,
+        when_ended: Option<WhenEnded>,
     ) -> Actor {
         let first = if stdout.is_terminal() {
             OutputStream::Pty
@@ -55,6 +73,7 @@ impl Actor {
             stdout: Reader::new(stdout, first),
             stderr: stderr.map(|output| Reader::new(output, OutputStream::Stderr)),
             stderr_first: false,
+            when_ended,
         }
     }
 
@@ -132,6 +151,9 @@ impl Actor {
 
     fn exited(&mut self, code: i32) {
         self.exit = None;
+        if let Some(WhenEnded(tell)) = self.when_ended.take() {
+            tell(code);
+        }
         self.process.stdin().close();
         let terminated = self.process.was_terminated();
         for reader in [Some(&mut self.stdout), self.stderr.as_mut()]

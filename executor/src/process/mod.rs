@@ -38,6 +38,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use actor::WhenEnded;
 pub use env::{BaseEnv, EnvPolicy, Inherit, environment};
 pub use handle::Process;
 pub use host::{Host, Settings};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, watch};
 
 use self::sweep::Closed;
-use super::actor::Actor;
+use super::actor::{Actor, WhenEnded};
 use super::env::{EnvPolicy, environment};
 use super::{Host, Process, ReadyQueue};
 use crate::os::{Child, Command, SpawnError, Stdio, WindowSize};
@@ -162,6 +162,7 @@ impl Table {
             table: Arc::clone(&self.inner),
             id,
             running: Some(running),
+            when_ended: None,
             _done: done,
         })
     }
@@ -237,11 +238,17 @@ pub struct Reservation {
     table: Arc<Inner>,
     id: Arc<str>,
     running: Option<OwnedSemaphorePermit>,
+    when_ended: Option<WhenEnded>,
     /// Whoever waits for the start learns from its end that it is over.
     _done: watch::Sender<()>,
 }
 
 impl Reservation {
+    /// Has somebody told when the program has ended, if it is started at all.
+    pub fn when_ended(&mut self, tell: impl FnOnce(i32) + Send + Sync + 'static) {
+        self.when_ended = Some(WhenEnded::new(tell));
+    }
+
     /// Starts the program; on return it is being executed. If that fails, or the future is
     /// dropped, nothing runs and the id is free again.
     pub async fn start(mut self, request: StartRequest) -> Result<Arc<Process>, StartError> {
@@ -280,7 +287,13 @@ impl Reservation {
         slots.by_id.insert(Arc::clone(&self.id), known);
         drop(slots);
 
-        let actor = Actor::new(Arc::clone(&process), child.exit, child.stdout, child.stderr);
+        let actor = Actor::new(
+            Arc::clone(&process),
+            child.exit,
+            child.stdout,
+            child.stderr,
+            self.when_ended.take(),
+        );
         let (table, running) = (Arc::downgrade(&self.table), self.running.take());
         let closed = Arc::clone(&process);
         let _tracked = host.actors.spawn(async move {
