@@ -15,8 +15,9 @@
 //! - [`Snapshot`]: what a step saw, frozen together with the connections it may use.
 //! - [`Executor`], [`Process`]: a live connection and what runs there, as typed calls.
 //!
-//! The local machine is an executor behind a pipe: there is no second code path. Nothing here
-//! retries a call, plans tools or prints.
+//! The local machine is an executor behind a pipe: there is no second code path. A call
+//! that was sent is repeated only where the protocol makes that harmless; nothing here plans tools
+//! or prints.
 
 pub mod config;
 
@@ -31,7 +32,7 @@ mod testing;
 pub use client::{CallError, Executor, Overflow, Process, ProcessEvent};
 pub use dial::ConnectError;
 pub use environment::{Environment, Status};
-pub use registry::{LocalExecutor, Registry};
+pub use registry::{Conditions, LocalExecutor, Registry};
 pub use snapshot::{Snapshot, SnapshotEntry, SnapshotState};
 
 /// The values of the wire that appear in the signatures here.

@@ -13,7 +13,9 @@ use secrecy::ExposeSecret;
 use crate::config::{
     Config, Connect, DefaultEnvironment, Entry, EntryExtension, EnvironmentId, NewThread, Transport,
 };
-use crate::dial::{Dial, Program, Stdio, Tasks, Unsupported, WebSocket, Withheld};
+use crate::dial::{
+    Dial, Program, RECOVERY_WINDOW, Stdio, Target, Tasks, Unsupported, WebSocket, Withheld,
+};
 use crate::environment::Environment;
 
 /// How long the executor of our own machine may take to say hello.
@@ -26,6 +28,26 @@ pub struct LocalExecutor {
     pub program: PathBuf,
     pub args: Vec<String>,
     pub cwd: PathBuf,
+}
+
+/// What no configuration says and whoever runs the environments decides.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// Variables that started programs do not inherit, beside those known to hold credentials.
+    pub credentials: Vec<String>,
+    /// For how long a lost connection is tried to be recovered before its environment counts as
+    /// lost. What uses it meanwhile waits. 45 s unless said otherwise, below the 80 s that
+    /// executors grant a session without a connection.
+    pub recovery_window: Duration,
+}
+
+impl Default for Conditions {
+    fn default() -> Conditions {
+        Conditions {
+            credentials: Vec::new(),
+            recovery_window: RECOVERY_WINDOW,
+        }
+    }
 }
 
 /// The environments of one configuration.
@@ -42,18 +64,14 @@ pub struct Registry {
 impl Registry {
     /// The environments of `config`. Connects nothing yet.
     pub fn new(config: &Config, local: LocalExecutor) -> Registry {
-        Registry::withholding(config, local, [])
+        Registry::under(Conditions::default(), config, local)
     }
 
-    /// As [`Registry::new`]; started programs do not inherit the variables named in `credentials`
-    /// either, beside those known to hold credentials.
-    pub fn withholding(
-        config: &Config,
-        local: LocalExecutor,
-        credentials: impl IntoIterator<Item = String>,
-    ) -> Registry {
-        let withheld = Withheld::and(credentials);
-        Registry::build(config, local, withheld, Tasks::default(), &[])
+    /// As [`Registry::new`], where something is to be otherwise than usual.
+    pub fn under(conditions: Conditions, config: &Config, local: LocalExecutor) -> Registry {
+        let withheld = Withheld::and(conditions.credentials);
+        let tasks = Tasks::recovering_within(conditions.recovery_window);
+        Registry::build(config, local, withheld, tasks, &[])
     }
 
     /// The environments of a changed configuration. Those whose entry is the same stay the same,
@@ -188,9 +206,11 @@ fn dial_entry(entry: &Entry, withheld: &Withheld) -> Arc<dyn Dial> {
             bearer,
             connect_timeout,
         } => Arc::new(WebSocket {
-            url: url.clone(),
-            bearer: bearer.clone(),
-            connect_timeout: *connect_timeout,
+            target: Arc::new(Target {
+                url: url.clone(),
+                bearer: bearer.clone(),
+                connect_timeout: *connect_timeout,
+            }),
             initialize_timeout: entry.initialize_timeout,
         }),
         Transport::Stdio {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::client::Executor;
-use crate::dial::{ConnectError, Dial, Tasks, attach};
+use crate::dial::{ConnectError, Dial, Redial, Tasks, attach};
 use crate::process::{OutputStream, StartParams};
 
 /// Large enough that nobody waits for the wire who does not want to.
@@ -87,7 +87,13 @@ impl Peer {
 
     /// Answers the handshake.
     pub(crate) async fn greet(&mut self) {
-        let (id, _) = self.request("initialize").await;
+        self.greet_again(Value::Null).await;
+    }
+
+    /// Answers a handshake that resumes this session; null for one that opens a new one.
+    pub(crate) async fn greet_again(&mut self, session: Value) {
+        let (id, params) = self.request("initialize").await;
+        assert_eq!(params["resumeSessionId"], session);
         self.reply(
             &id,
             json!({"sessionId": "s", "environmentInfo": info("sh")}),
@@ -135,12 +141,12 @@ pub(crate) async fn connected_over(capacity: usize) -> (Executor, Peer, Tasks) {
     let tasks = Tasks::default();
     let (ours, theirs) = memory(capacity);
     let mut peer = Peer { wire: theirs };
-    let (executor, ()) = tokio::join!(attach(ours, None, HANDSHAKE, &tasks), peer.greet());
+    let (executor, ()) = tokio::join!(attach(ours, None, HANDSHAKE, &tasks, None), peer.greet());
     (executor.expect("connected"), peer, tasks)
 }
 
 /// A way to scripted executors: each attempt hands its peer to the test.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ScriptedDial {
     peers: mpsc::Sender<Peer>,
 }
@@ -161,19 +167,41 @@ impl std::fmt::Debug for Peer {
 impl Dial for ScriptedDial {
     fn dial<'a>(&'a self, tasks: &'a Tasks) -> BoxFuture<'a, Result<Executor, ConnectError>> {
         Box::pin(async move {
-            let (ours, theirs) = memory(ROOMY);
-            let peer = Peer { wire: theirs };
-            if self.peers.send(peer).await.is_err() {
-                return Err(ConnectError::Unreachable {
-                    url: "memory".to_owned(),
-                    reason: "nobody listens".to_owned(),
-                });
-            }
-            attach(ours, None, HANDSHAKE, tasks).await
+            let ours = self.redial().await?;
+            attach(ours, None, HANDSHAKE, tasks, None).await
         })
     }
 
     fn label(&self) -> String {
         "memory".to_owned()
     }
+}
+
+impl Redial<Memory> for ScriptedDial {
+    fn redial(&self) -> BoxFuture<'_, Result<Memory, ConnectError>> {
+        Box::pin(async move {
+            let (ours, theirs) = memory(ROOMY);
+            let peer = Peer { wire: theirs };
+            match self.peers.send(peer).await {
+                Ok(()) => Ok(ours),
+                Err(_) => Err(ConnectError::Unreachable {
+                    url: "memory".to_owned(),
+                    reason: "nobody listens".to_owned(),
+                }),
+            }
+        })
+    }
+}
+
+/// A connection that is recovered when it is lost, its other end, and where those of the
+/// connections that follow arrive.
+pub(crate) async fn recoverable() -> (Executor, Peer, mpsc::Receiver<Peer>, Tasks) {
+    let tasks = Tasks::default();
+    let (way_back, mut peers) = ScriptedDial::new();
+    let ours = way_back.redial().await.expect("dialled");
+    let mut peer = peers.recv().await.expect("a peer");
+    let way_back: Arc<dyn Redial<Memory>> = way_back;
+    let attached = attach(ours, None, HANDSHAKE, &tasks, Some(way_back));
+    let (executor, ()) = tokio::join!(attached, peer.greet());
+    (executor.expect("connected"), peer, peers, tasks)
 }

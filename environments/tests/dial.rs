@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farstep_environments::config::{self, Config};
-use farstep_environments::{ConnectError, Environment, LocalExecutor, Registry, Status};
+use farstep_environments::{
+    Conditions, ConnectError, Environment, LocalExecutor, Registry, Status,
+};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -32,8 +34,12 @@ fn built(config: &Config, credentials: &[&str]) -> Registry {
         args: Vec::new(),
         cwd: PathBuf::from("/"),
     };
-    let credentials = credentials.iter().map(|name| (*name).to_owned());
-    Registry::withholding(config, local, credentials)
+    let credentials = credentials.iter().map(|name| (*name).to_owned()).collect();
+    let conditions = Conditions {
+        credentials,
+        ..Conditions::default()
+    };
+    Registry::under(conditions, config, local)
 }
 
 /// A configuration with one environment, `box`, that runs `script`.

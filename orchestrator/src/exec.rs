@@ -108,6 +108,9 @@ async fn run(
             Some(ProcessEvent::Truncated { bytes }) => {
                 render::note(&format!("farstep: {bytes} bytes of output were lost"));
             }
+            Some(ProcessEvent::Missed { events }) => {
+                render::note(&format!("farstep: output was lost ({events} pieces)"));
+            }
             Some(ProcessEvent::Exited { code: exit, .. }) => code = Some(exit),
             Some(ProcessEvent::Closed) | None => break,
             Some(ProcessEvent::Lost { reason }) => {

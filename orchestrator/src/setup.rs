@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use farstep_environments::config::{self, Config, EnvironmentId};
-use farstep_environments::{Environment, LocalExecutor, Registry};
+use farstep_environments::{Conditions, Environment, LocalExecutor, Registry};
 
 use crate::cli::config_dir;
 use crate::render::Failure;
@@ -85,7 +85,11 @@ impl Setup {
             args,
             cwd: self.cwd.clone(),
         };
-        Registry::withholding(&self.config, local, credentials.iter().cloned())
+        let conditions = Conditions {
+            credentials: credentials.to_vec(),
+            ..Conditions::default()
+        };
+        Registry::under(conditions, &self.config, local)
     }
 
     /// The environments with these ids, in this order; without any, the configuration's choice.

@@ -52,24 +52,51 @@ impl<E> Reorder<E> {
             return Ok(());
         }
         if seq == self.next {
-            self.next += 1;
             pass_on(seq, event);
-            while let Some((size, event)) = self.held.remove(&self.next) {
-                self.bytes -= size;
-                pass_on(self.next, event);
-                self.next += 1;
-            }
+            self.advance_to(seq + 1, pass_on);
             return Ok(());
         }
-        if self.held.contains_key(&seq) {
-            return Ok(());
+        if self.keep(seq, size, event) {
+            Ok(())
+        } else {
+            Err(ReorderOverflow)
+        }
+    }
+
+    /// Keeps an event of `size` bytes until its turn, also when it is its turn now. Tells whether
+    /// there was room; one that was passed on before or is kept already needs none.
+    pub fn keep(&mut self, seq: u64, size: usize, event: E) -> bool {
+        if seq < self.next || self.held.contains_key(&seq) {
+            return true;
         }
         if self.held.len() >= EVENTS_HELD_MAX || self.bytes + size > BYTES_HELD_MAX {
-            return Err(ReorderOverflow);
+            return false;
         }
         self.bytes += size;
         self.held.insert(seq, (size, event));
-        Ok(())
+        true
+    }
+
+    /// Goes on with event `next`, because those before it came another way or never will, and
+    /// passes on all that are in order now.
+    pub fn advance_to(&mut self, next: u64, mut pass_on: impl FnMut(u64, E)) {
+        self.next = self.next.max(next);
+        while let Some(first) = self.held.first_entry() {
+            if *first.key() > self.next {
+                break;
+            }
+            let (seq, (size, event)) = first.remove_entry();
+            self.bytes -= size;
+            if seq == self.next {
+                self.next += 1;
+                pass_on(seq, event);
+            }
+        }
+    }
+
+    /// Whether events wait for an earlier one.
+    pub fn has_gap(&self) -> bool {
+        !self.held.is_empty()
     }
 }
 
@@ -90,6 +117,22 @@ mod tests {
             }
             prop_assert_eq!(out, (1..=200).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn what_came_another_way_is_not_passed_on_again() {
+        let mut reorder = Reorder::default();
+        let mut out = Vec::new();
+        for seq in [1, 2, 4, 5, 7] {
+            assert!(reorder.keep(seq, 1, seq));
+        }
+        reorder.advance_to(3, |_, seq| out.push(seq));
+        assert_eq!((reorder.next_seq(), reorder.has_gap()), (3, true));
+        reorder.advance_to(4, |_, seq| out.push(seq));
+        assert_eq!((&*out, reorder.next_seq()), (&[4, 5][..], 6));
+        assert!(reorder.keep(5, 1, 5));
+        reorder.advance_to(9, |_, seq| out.push(seq));
+        assert_eq!((&*out, reorder.has_gap()), (&[4, 5][..], false));
     }
 
     #[test]

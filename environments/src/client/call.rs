@@ -93,14 +93,15 @@ pub(super) enum Lane {
     Bulk,
 }
 
-/// Appends the request once its id is known.
-pub(super) type Encode = Box<dyn FnOnce(&mut String, &RequestId) + Send>;
+/// Appends the request once its id is known; again with another id when it has to be repeated.
+pub(super) type Encode = Box<dyn Fn(&mut String, &RequestId) + Send>;
 
 /// A call in its lane.
 pub(super) struct Command {
     pub(super) encode: Encode,
     pub(super) waiting: Waiting,
-    /// What it holds of the bytes that may be queued; given back once it is on the wire.
+    /// What it holds of the bytes that may be queued; given back once it is on the wire and will
+    /// not be repeated.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -114,14 +115,28 @@ pub(super) struct Waiting {
 pub(super) enum Purpose {
     /// Nothing.
     Plain,
+    /// Nothing, but it may be sent again when the connection ended before the reply.
+    Repeatable,
     /// A process begins, and its events go there.
     Start { id: Arc<str>, inbox: Arc<Inbox> },
     /// The next write to the same process may go. Held here and not by the caller, who may stop
-    /// waiting while the write is still under way.
+    /// waiting while the write is still under way. May be sent again, because it carries the same
+    /// write id (`exec-protocol` section 7.4).
     Write {
         #[expect(dead_code, reason = "held for its drop, which lets the next write go")]
         turn: OwnedMutexGuard<u64>,
     },
+}
+
+impl Purpose {
+    /// Whether the call may be sent again on another connection of the same session
+    /// (`environments` section 6).
+    pub(super) fn is_repeatable(&self) -> bool {
+        match self {
+            Purpose::Repeatable | Purpose::Write { .. } => true,
+            Purpose::Plain | Purpose::Start { .. } => false,
+        }
+    }
 }
 
 impl Waiting {

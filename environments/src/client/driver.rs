@@ -7,6 +7,7 @@
 //! at most one big write, and then only because a message cannot be cut in two.
 
 mod outgoing;
+mod resume;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -22,10 +23,11 @@ use farstep_protocol::method::initialize::INITIALIZED;
 use farstep_protocol::rpc::{ErrorCode, Request, RequestId, RpcError};
 use farstep_transport::{Text, Wire};
 use futures_util::{SinkExt, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{CallError, Outcome, Purpose, Reply, Waiting};
+use super::call::{CallError, Command, Encode, Outcome, Purpose, Reply, Waiting};
 use super::inbox::Inbox;
 use super::streams::{Delivered, Streams};
 use super::{Lanes, Link, Release};
@@ -51,13 +53,19 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 /// What outlives the connection: a session can be taken up again on another one.
 #[derive(Debug)]
 pub(super) struct Session {
-    #[expect(dead_code, reason = "names the session to whoever takes it up again")]
     pub(super) id: SessionId,
     pub(super) streams: Streams,
 }
 
 /// The one secret of a session. It shows itself to nobody.
-pub(crate) struct SessionId(#[expect(dead_code, reason = "see `Session`")] String);
+#[derive(Clone)]
+pub(crate) struct SessionId(String);
+
+impl SessionId {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
 
 impl From<String> for SessionId {
     fn from(id: String) -> SessionId {
@@ -78,11 +86,14 @@ pub(crate) enum Ending {
     Unused,
     /// It was told to.
     Stopped,
-    /// The wire ended.
+    /// The wire ended. The session may live on.
     Lost { reason: String },
+    /// The other side is not worth another connection.
+    Hopeless { reason: String },
 }
 
-/// Runs one connection: [`Driver::until_end`], then [`Driver::finish`].
+/// Runs one connection: [`Driver::until_end`], then [`Driver::finish`]. When the wire is lost and
+/// there is a way to another one, [`Driver::suspend`] and [`Driver::resume`] come in between.
 pub(crate) struct Driver<W> {
     wire: W,
     caller: Caller<u64>,
@@ -95,15 +106,35 @@ pub(crate) struct Driver<W> {
     link: Arc<Link>,
     /// Our own messages, in front of all others.
     own: VecDeque<Text>,
+    /// Calls of an earlier connection that are sent again, in front of all new ones.
+    again: VecDeque<Command>,
+    /// Processes of an earlier connection that nobody wants any more.
+    unwanted: Vec<Arc<str>>,
     held_back: Option<HeldBack>,
     nonsense: u64,
 }
 
 /// What a reply will mean.
 enum Pending {
-    Call(RequestId, Waiting),
-    /// We want a process gone and do not care what is said about it.
-    End,
+    Call(Call),
+    /// We want this process gone and do not care what is said about it.
+    End(Arc<str>),
+    /// What this process said while there was no connection.
+    Page(Arc<str>),
+}
+
+/// A call that was sent.
+struct Call {
+    id: RequestId,
+    waiting: Waiting,
+    /// What it takes to send it again, if it may be.
+    again: Option<Again>,
+}
+
+struct Again {
+    encode: Encode,
+    /// Its bytes stay in our hands, so they go on counting.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// Reading waits for a reader.
@@ -130,6 +161,8 @@ impl<W: Wire> Driver<W> {
             lanes,
             link,
             own: VecDeque::new(),
+            again: VecDeque::new(),
+            unwanted: Vec::new(),
             held_back: None,
             nonsense: 0,
         }
@@ -150,7 +183,7 @@ impl<W: Wire> Driver<W> {
     /// Ends the connection and tells everybody who waits.
     pub(crate) async fn finish(mut self, ending: Ending) {
         let reason = match ending {
-            Ending::Lost { reason } => reason,
+            Ending::Lost { reason } | Ending::Hopeless { reason } => reason,
             Ending::Unused | Ending::Stopped => {
                 let reason = "the connection was closed".to_owned();
                 self.link.lose(&reason);
@@ -170,10 +203,14 @@ impl<W: Wire> Driver<W> {
         self.link.lose(&reason);
         self.refuse_queued(&reason);
         for (_, pending) in self.waiting.drain() {
-            if let Pending::Call(_, waiting) = pending {
+            if let Pending::Call(call) = pending {
                 let reason = reason.clone();
-                waiting.end(Err(CallError::Lost { reason }));
+                call.waiting.end(Err(CallError::Lost { reason }));
             }
+        }
+        for command in self.again.drain(..) {
+            let reason = reason.clone();
+            command.waiting.end(Err(CallError::Lost { reason }));
         }
         self.session.streams.lose_all(&reason);
         let _ = tokio::time::timeout(CLOSE_WAIT, self.wire.close()).await;
@@ -234,7 +271,7 @@ impl<W: Wire> Driver<W> {
             }
             if self.nonsense > NONSENSE_MAX {
                 let reason = "the executor sends messages that make no sense".to_owned();
-                return Poll::Ready(Ending::Lost { reason });
+                return Poll::Ready(Ending::Hopeless { reason });
             }
         }
         cx.waker().wake_by_ref();
@@ -284,7 +321,7 @@ impl<W: Wire> Driver<W> {
 
     fn settle(&mut self, ticket: u64, outcome: Outcome) {
         match self.waiting.remove(&ticket) {
-            Some(Pending::Call(_, waiting)) => {
+            Some(Pending::Call(Call { waiting, .. })) => {
                 if let Purpose::Start { id, .. } = &waiting.purpose
                     && self.session.streams.started(id, outcome.is_ok())
                 {
@@ -292,7 +329,8 @@ impl<W: Wire> Driver<W> {
                 }
                 waiting.end(outcome);
             }
-            Some(Pending::End) => self.ending -= 1,
+            Some(Pending::End(_)) => self.ending -= 1,
+            Some(Pending::Page(id)) => self.take_page(&id, outcome),
             None => {}
         }
     }

@@ -106,7 +106,9 @@ impl Inbox {
                 queue.complete = true;
                 queue.events.push_back(event);
             }
-            ProcessEvent::Exited { .. } | ProcessEvent::Truncated { .. } => {
+            ProcessEvent::Exited { .. }
+            | ProcessEvent::Truncated { .. }
+            | ProcessEvent::Missed { .. } => {
                 queue.events.push_back(event);
             }
         }

@@ -14,8 +14,10 @@
 //! what processes say by bytes, see [`inbox`]. When the last [`Executor`] and [`Process`] of a
 //! connection are gone, the driver ends what still runs, says goodbye and ends itself.
 //!
-//! When the connection is lost, every call learns whether it was sent. Nothing is ever repeated
-//! here: whoever made the call knows whether that is safe.
+//! When the connection is lost and there is a way to take its session up again, calls that were
+//! not sent wait for that, and those that may be sent twice are; what was missed of every process
+//! is fetched. Of any other call the caller learns that it was sent and that its fate is unknown:
+//! whoever made it knows whether to make it again.
 
 mod call;
 mod driver;
@@ -26,6 +28,7 @@ mod link;
 mod process;
 mod streams;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,14 +37,13 @@ use farstep_protocol::method::environment::{self, EnvironmentInfo};
 use farstep_protocol::rpc::ErrorCode;
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
 
 pub use call::CallError;
 pub use inbox::Overflow;
 pub use process::{Process, ProcessEvent};
 
 pub(crate) use driver::{Driver, Ending};
-pub(crate) use handshake::handshake;
+pub(crate) use handshake::{Greeting, HandshakeError, handshake};
 pub(crate) use link::Link;
 
 use call::{Command, Encode, Lane, Outcome, Purpose, QUICK, Waiting};
@@ -59,6 +61,10 @@ const ROOM_UNIT: usize = 4 << 10;
 /// Processes one connection may have at a time, as many as an executor allows a session
 /// (`security` section 5). Beyond it a start is refused here.
 pub(crate) const PROCESSES_MAX: usize = 256;
+
+/// How often a call whose time is over may wait for the end of a recovery. A connection that
+/// comes and goes must not hold a call forever.
+const EXTENSIONS_MAX: usize = 3;
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(10);
@@ -130,6 +136,11 @@ impl Executor {
         self.shared.link.is_up()
     }
 
+    /// Whether the connection was lost and its session is being taken up again.
+    pub fn is_recovering(&self) -> bool {
+        self.shared.link.is_recovering()
+    }
+
     /// Whether both handles are of the same connection.
     pub fn is_same(&self, other: &Executor) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
@@ -195,8 +206,7 @@ impl Executor {
             Lane::Small => &self.shared.small,
             Lane::Bulk => &self.shared.bulk,
         };
-        let deadline = Instant::now() + limit;
-        let answered = async {
+        let answered = pin!(async {
             let room = match lane {
                 Lane::Bulk => Some(self.bulk_room(size).await?),
                 Lane::Control | Lane::Small => None,
@@ -213,15 +223,31 @@ impl Executor {
                     reason: self.shared.link.reason(),
                 })
             })
+        });
+        let outcome = tokio::select! {
+            biased; // An answer that came in time counts.
+            outcome = answered => outcome,
+            () = self.too_late(limit) => Err(CallError::TimedOut),
         };
-        let outcome = tokio::time::timeout_at(deadline, answered).await;
-        let outcome = outcome.unwrap_or(Err(CallError::TimedOut));
         let conn = self.shared.link.serial();
         match &outcome {
             Ok(_) => tracing::debug!(conn, method, "call answered"),
             Err(error) => tracing::debug!(conn, method, %error, "call failed"),
         }
         outcome
+    }
+
+    /// Waits for `limit`. The time while the session is between two connections does not count:
+    /// that has a limit of its own.
+    async fn too_late(&self, limit: Duration) {
+        tokio::time::sleep(limit).await;
+        for _ in 0..EXTENSIONS_MAX {
+            if !self.shared.link.is_recovering() {
+                return;
+            }
+            self.shared.link.settled().await;
+            tokio::time::sleep(limit).await;
+        }
     }
 
     async fn bulk_room(&self, size: usize) -> Result<tokio::sync::OwnedSemaphorePermit, CallError> {

@@ -25,6 +25,9 @@ pub enum ProcessEvent {
     Output { stream: OutputStream, bytes: Bytes },
     /// So many bytes of output were dropped here, because nobody took them in time.
     Truncated { bytes: u64 },
+    /// So many events are missing here: the executor did not keep all of its output while there
+    /// was no connection. How many bytes that were is not known.
+    Missed { events: u64 },
     /// It ended: 0 to 255, or 128 and the signal. Output may still follow.
     Exited {
         code: i64,
@@ -172,7 +175,8 @@ impl Process {
         let params = TerminateParams {
             process_id: self.id().to_owned().into(),
         };
-        let request = Request::control(TERMINATE, params);
+        let mut request = Request::control(TERMINATE, params);
+        request.purpose = Purpose::Repeatable;
         let result: TerminateResult = self.executor.call(request).await?.parse(TERMINATE)?;
         Ok(result.running)
     }

@@ -3,6 +3,8 @@
 //! Belongs to the session and not to the connection: a session that is taken up again on another
 //! connection goes on with the same streams. Knows nothing of wires.
 
+mod catch_up;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,12 +32,19 @@ struct Stream {
     inbox: Arc<Inbox>,
     order: Reorder<ProcessEvent>,
     phase: Phase,
+    /// Whether its end was passed on already.
+    exited: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Starting,
     Running,
+    /// Running, and what it said while there was no connection is still being fetched. What it
+    /// says meanwhile is kept; what found no room is fetched too.
+    CatchingUp {
+        found_no_room: bool,
+    },
     /// Still starting, and nobody wants it any more.
     Unwanted,
 }
@@ -72,6 +81,7 @@ impl Streams {
             inbox,
             order: Reorder::default(),
             phase: Phase::Starting,
+            exited: false,
         };
         self.followed.insert(id, stream);
         Ok(())
@@ -100,13 +110,13 @@ impl Streams {
         match self.followed.get_mut(id) {
             // A second process was refused the id of the first.
             Some(stream) if !Arc::ptr_eq(&stream.inbox, inbox) => false,
-            Some(stream) if stream.phase == Phase::Running => {
-                self.followed.remove(id);
-                true
-            }
-            Some(stream) => {
+            Some(stream) if matches!(stream.phase, Phase::Starting | Phase::Unwanted) => {
                 stream.phase = Phase::Unwanted;
                 false
+            }
+            Some(_) => {
+                self.followed.remove(id);
+                true
             }
             None => false,
         }
@@ -164,16 +174,24 @@ impl Streams {
         let Some(stream) = self.followed.get_mut(&id) else {
             return Delivered::Nobody;
         };
+        let size = length + EVENT_COST;
+        if let Phase::CatchingUp { found_no_room } = &mut stream.phase {
+            *found_no_room |= !stream.order.keep(seq, size, event);
+            return Delivered::Nobody;
+        }
         let mut last = false;
-        let sorted = stream
-            .order
-            .push(seq, length + EVENT_COST, event, |_, event| {
-                last |= event == ProcessEvent::Closed;
-                inbox.push(event);
-            });
+        let sorted = stream.order.push(seq, size, event, |_, event| {
+            stream.exited |= matches!(event, ProcessEvent::Exited { .. });
+            last |= event == ProcessEvent::Closed;
+            inbox.push(event);
+        });
         if let Err(overflow) = sorted {
             return self.give_up(&id, &overflow.to_string());
         }
+        self.delivered(id, inbox, last)
+    }
+
+    fn delivered(&mut self, id: Arc<str>, inbox: Arc<Inbox>, last: bool) -> Delivered {
         if last {
             self.followed.remove(&id);
             return Delivered::Last(id);

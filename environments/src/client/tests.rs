@@ -6,6 +6,7 @@ use farstep_path_uri::PathUri;
 use farstep_transport::memory;
 use futures_util::{FutureExt, StreamExt, poll};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::*;
 use crate::WriteStatus;
@@ -17,6 +18,7 @@ mod calls;
 mod ending;
 mod opening;
 mod processes;
+mod resuming;
 
 fn path(text: &str) -> PathUri {
     PathUri::parse(text).expect("a path")

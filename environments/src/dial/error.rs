@@ -44,6 +44,26 @@ pub enum ConnectError {
     Closed,
 }
 
+impl ConnectError {
+    /// Whether another attempt may succeed without anybody changing anything.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            ConnectError::Unreachable { .. }
+            | ConnectError::TimedOut { .. }
+            | ConnectError::Handshake { .. }
+            | ConnectError::Lost { .. } => true,
+            // A proxy or an executor that is just starting or stopping, or has too much to do.
+            ConnectError::Refused { status, .. } => {
+                status.is_none_or(|status| status >= 500 || status == 429)
+            }
+            ConnectError::Url { .. }
+            | ConnectError::Spawn { .. }
+            | ConnectError::Unsupported { .. }
+            | ConnectError::Closed => false,
+        }
+    }
+}
+
 fn advice(status: Option<u16>) -> &'static str {
     match status {
         Some(401) => "; check the entry's bearer token",

@@ -10,11 +10,13 @@
 
 mod child;
 mod error;
+mod recover;
 mod stdio;
 mod websocket;
 mod withheld;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use farstep_transport::Wire;
@@ -26,8 +28,9 @@ use tracing::Instrument;
 pub use error::ConnectError;
 
 pub(crate) use child::{Program, printable};
+pub(crate) use recover::{Recovery, Redial, WINDOW as RECOVERY_WINDOW};
 pub(crate) use stdio::Stdio;
-pub(crate) use websocket::WebSocket;
+pub(crate) use websocket::{Target, WebSocket};
 pub(crate) use withheld::Withheld;
 
 use crate::client::{self, Ending, Executor};
@@ -59,13 +62,30 @@ impl Dial for Unsupported {
 }
 
 /// The tasks behind all connections of a registry: stopped together and waited for together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tasks {
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
+    /// How long a lost connection is tried to be recovered.
+    pub(crate) recovery_window: Duration,
+}
+
+#[cfg(test)]
+impl Default for Tasks {
+    fn default() -> Tasks {
+        Tasks::recovering_within(RECOVERY_WINDOW)
+    }
 }
 
 impl Tasks {
+    pub(crate) fn recovering_within(recovery_window: Duration) -> Tasks {
+        Tasks {
+            tracker: TaskTracker::default(),
+            stop: CancellationToken::default(),
+            recovery_window,
+        }
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(task);
     }
@@ -78,12 +98,14 @@ impl Tasks {
     }
 }
 
-/// Shakes hands over `wire` and takes it into service. `child` is the program at its other end.
+/// Shakes hands over `wire` and takes it into service. `child` is the program at its other end;
+/// with a way back, a lost connection is recovered with its session.
 pub(crate) async fn attach<W: Wire + 'static>(
     mut wire: W,
     mut child: Option<Child>,
     limit: Duration,
     tasks: &Tasks,
+    way_back: Option<Arc<dyn Redial<W>>>,
 ) -> Result<Executor, ConnectError> {
     let mut noise = None;
     let shaken = client::handshake(&mut wire, None, &mut noise);
@@ -92,7 +114,12 @@ pub(crate) async fn attach<W: Wire + 'static>(
             let (executor, driver) = client::serve(wire, greeting);
             let conn = executor.link().serial();
             let span = tracing::info_span!("connection", conn);
-            tasks.spawn(drive(driver, child, tasks.stop.clone()).instrument(span));
+            let recovery = way_back.map(|way| Recovery {
+                way,
+                window: tasks.recovery_window,
+                initialize_timeout: limit,
+            });
+            tasks.spawn(drive(driver, child, recovery, tasks.stop.clone()).instrument(span));
             return Ok(executor);
         }
         Ok(Err(error)) => error.to_string(),
@@ -117,23 +144,49 @@ pub(crate) async fn attach<W: Wire + 'static>(
 
 async fn drive<W: Wire>(
     mut driver: client::Driver<W>,
-    child: Option<Child>,
+    mut child: Option<Child>,
+    recovery: Option<Recovery<W>>,
     stop: CancellationToken,
 ) {
-    let mut child = child;
     tracing::info!("connected");
-    let mut ending = driver.until_end(&stop).await;
+    let mut ending = until_end(&mut driver, recovery.as_ref(), &stop).await;
     if let (Ending::Lost { reason }, Some(child)) = (&mut ending, &mut child)
         && let Some(epitaph) = child.epitaph().await
     {
         *reason = format!("{reason}: {epitaph}");
     }
     match &ending {
-        Ending::Lost { reason } => tracing::warn!(reason, "connection lost"),
+        Ending::Lost { reason } | Ending::Hopeless { reason } => {
+            tracing::warn!(reason, "connection lost");
+        }
         Ending::Unused | Ending::Stopped => tracing::info!("connection closed"),
     }
     driver.finish(ending).await;
     if let Some(child) = child {
         child.finish().await;
+    }
+}
+
+/// Serves the session over one connection after the other.
+async fn until_end<W: Wire>(
+    driver: &mut client::Driver<W>,
+    recovery: Option<&Recovery<W>>,
+    stop: &CancellationToken,
+) -> Ending {
+    loop {
+        let ending = driver.until_end(stop).await;
+        let (Ending::Lost { reason }, Some(recovery)) = (&ending, recovery) else {
+            return ending;
+        };
+        tracing::warn!(reason, "connection lost, resuming its session");
+        driver.suspend(reason);
+        let session = driver.session();
+        match recovery.run(session.reveal(), reason, stop).await {
+            Ok((wire, greeting)) => {
+                tracing::info!("session resumed");
+                driver.resume(wire, greeting.caller);
+            }
+            Err(reason) => return Ending::Lost { reason },
+        }
     }
 }

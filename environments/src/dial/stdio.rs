@@ -23,7 +23,7 @@ impl Dial for Stdio {
             let (child, stdout, stdin) = child::spawn(&self.program, &self.withheld)
                 .map_err(|error| self.explain(&error))?;
             let wire = Lines::new(stdout, stdin);
-            attach(wire, Some(child), self.initialize_timeout, tasks).await
+            attach(wire, Some(child), self.initialize_timeout, tasks, None).await
         })
     }
 

@@ -1,29 +1,38 @@
 //! Executors that listen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use farstep_transport::DialError;
-use farstep_transport::websocket::{Dial as Dialled, Options, dial};
+use farstep_transport::websocket::{self, Dial as Dialled, Options, dial};
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::{ConnectError, Dial, Tasks, attach};
+use super::{ConnectError, Dial, Redial, Tasks, attach};
 use crate::client::Executor;
 
-/// A websocket to dial.
+type Socket = websocket::WebSocket<websocket::Socket>;
+
+/// An executor behind a websocket.
+#[derive(Debug)]
 pub(crate) struct WebSocket {
-    pub(crate) url: String,
-    pub(crate) bearer: Option<SecretString>,
-    /// For name, TCP, TLS and upgrade together.
-    pub(crate) connect_timeout: Duration,
+    pub(crate) target: Arc<Target>,
     /// For the handshake behind it.
     pub(crate) initialize_timeout: Duration,
 }
 
-impl std::fmt::Debug for WebSocket {
+/// A websocket to dial.
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) bearer: Option<SecretString>,
+    /// For name, TCP, TLS and upgrade together.
+    pub(crate) connect_timeout: Duration,
+}
+
+impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebSocket")
+        f.debug_struct("Target")
             .field("url", &shown(&self.url))
             .finish_non_exhaustive()
     }
@@ -32,23 +41,32 @@ impl std::fmt::Debug for WebSocket {
 impl Dial for WebSocket {
     fn dial<'a>(&'a self, tasks: &'a Tasks) -> BoxFuture<'a, Result<Executor, ConnectError>> {
         Box::pin(async move {
+            let wire = self.target.redial().await?;
+            let way_back: Arc<dyn Redial<Socket>> = Arc::clone(&self.target) as _;
+            attach(wire, None, self.initialize_timeout, tasks, Some(way_back)).await
+        })
+    }
+
+    fn label(&self) -> String {
+        shown(&self.target.url)
+    }
+}
+
+impl Redial<Socket> for Target {
+    fn redial(&self) -> BoxFuture<'_, Result<Socket, ConnectError>> {
+        Box::pin(async move {
             let target = Dialled {
                 url: &self.url,
                 bearer: self.bearer.as_ref().map(ExposeSecret::expose_secret),
                 timeout: self.connect_timeout,
                 options: Options::client(),
             };
-            let wire = dial(target).await.map_err(|error| self.explain(error))?;
-            attach(wire, None, self.initialize_timeout, tasks).await
+            dial(target).await.map_err(|error| self.explain(error))
         })
-    }
-
-    fn label(&self) -> String {
-        shown(&self.url)
     }
 }
 
-impl WebSocket {
+impl Target {
     fn explain(&self, error: DialError) -> ConnectError {
         let url = shown(&self.url);
         match error {

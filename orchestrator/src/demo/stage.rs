@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use farstep_environments::config;
 use farstep_environments::{
-    ConnectError, Environment, Executor, LocalExecutor, ProcessEvent, Registry, Status,
+    Conditions, ConnectError, Environment, Executor, LocalExecutor, ProcessEvent, Registry, Status,
 };
 use farstep_path_uri::PathUri;
 use futures_util::future::join;
@@ -232,7 +232,9 @@ async fn run(
             ProcessEvent::Output { bytes, .. } => output.extend_from_slice(&bytes),
             ProcessEvent::Exited { code: exit, .. } => code = Some(exit),
             ProcessEvent::Closed => break,
-            ProcessEvent::Truncated { .. } => return Err("output was lost".to_owned()),
+            ProcessEvent::Truncated { .. } | ProcessEvent::Missed { .. } => {
+                return Err("output was lost".to_owned());
+            }
             ProcessEvent::Lost { reason } => return Err(reason),
         }
     }
@@ -292,7 +294,12 @@ fn registry(url: &str, executor: &Path, root: &Path) -> Result<Registry, StageEr
         args: Vec::new(),
         cwd: root.to_owned(),
     };
-    Ok(Registry::new(&config, local))
+    // An executor of the demo that ends is not coming back.
+    let conditions = Conditions {
+        recovery_window: Duration::ZERO,
+        ..Conditions::default()
+    };
+    Ok(Registry::under(conditions, &config, local))
 }
 
 /// What a person would write to have these two environments.

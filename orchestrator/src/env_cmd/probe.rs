@@ -244,7 +244,11 @@ async fn follow(mut process: Process) -> Result<(Vec<u8>, Option<i64>), String> 
             Some(ProcessEvent::Output { bytes, .. }) if output.len() < FILE_BYTES => {
                 output.extend_from_slice(&bytes);
             }
-            Some(ProcessEvent::Output { .. } | ProcessEvent::Truncated { .. }) => {}
+            Some(
+                ProcessEvent::Output { .. }
+                | ProcessEvent::Truncated { .. }
+                | ProcessEvent::Missed { .. },
+            ) => {}
             Some(ProcessEvent::Exited { code: exit, .. }) => code = Some(exit),
             Some(ProcessEvent::Closed) | None => return Ok((output, code)),
             Some(ProcessEvent::Lost { reason }) => {

@@ -136,6 +136,9 @@ impl Actor {
                         self.note(format!("\n[{bytes} bytes of output were lost here]\n"))
                             .await;
                     }
+                    Some(ProcessEvent::Missed { .. }) => {
+                        self.note("\n[some output was lost here]\n".to_owned()).await;
+                    }
                     Some(ProcessEvent::Exited { code: exit, .. }) => code = Some(exit),
                     Some(ProcessEvent::Closed) => break,
                     Some(ProcessEvent::Lost { reason }) => {

@@ -9,7 +9,7 @@ use farstep_transport::{Text, Wire, WireError};
 use futures_util::SinkExt;
 
 use super::super::call::{CallError, Command, Purpose};
-use super::{BATCH, Driver, Pending};
+use super::{Again, BATCH, Call, Driver, Pending};
 
 /// Calls under way at once, as many as executors allow a connection. Beyond it the lanes wait;
 /// control does not.
@@ -27,7 +27,8 @@ impl<W: Wire> Driver<W> {
             tracing::warn!(process = id, "executor answers nothing, process left to it");
             return;
         };
-        self.waiting.insert(self.last_ticket, Pending::End);
+        self.waiting
+            .insert(self.last_ticket, Pending::End(id.into()));
         self.ending += 1;
         let params = TerminateParams {
             process_id: id.into(),
@@ -70,6 +71,9 @@ impl<W: Wire> Driver<W> {
     }
 
     fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Command> {
+        if let Some(command) = self.again.pop_front() {
+            return Poll::Ready(command);
+        }
         if let Poll::Ready(Some(command)) = self.lanes.control.poll_recv(cx) {
             return Poll::Ready(command);
         }
@@ -92,11 +96,11 @@ impl<W: Wire> Driver<W> {
         }
         let caller = &mut self.caller;
         self.waiting.retain(|_, pending| match pending {
-            Pending::Call(id, waiting) if waiting.is_given_up() => {
-                caller.abandon(id);
+            Pending::Call(call) if call.waiting.is_given_up() => {
+                caller.abandon(&call.id);
                 false
             }
-            Pending::Call(..) | Pending::End => true,
+            Pending::Call(_) | Pending::End(_) | Pending::Page(_) => true,
         });
         self.waiting.len() - self.ending < CALLS_MAX
     }
@@ -132,9 +136,11 @@ impl<W: Wire> Driver<W> {
         };
         let mut text = String::new();
         encode(&mut text, &id);
-        // The next big message may queue up; this one is the wire's now.
-        drop(room);
-        self.waiting.insert(ticket, Pending::Call(id, waiting));
+        // What is not repeated is the wire's now, and the next big message may queue up.
+        let repeatable = waiting.purpose.is_repeatable();
+        let again = repeatable.then_some(Again { encode, room });
+        let call = Call { id, waiting, again };
+        self.waiting.insert(ticket, Pending::Call(call));
         Some(Text::from(text))
     }
 

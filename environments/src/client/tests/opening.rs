@@ -7,7 +7,7 @@ async fn attached(script: impl AsyncFnOnce(&mut Peer)) -> Result<Executor, Conne
     let (ours, theirs) = memory(1 << 16);
     let mut peer = Peer { wire: theirs };
     let tasks = Tasks::default();
-    let (executor, ()) = tokio::join!(attach(ours, None, HANDSHAKE, &tasks), async {
+    let (executor, ()) = tokio::join!(attach(ours, None, HANDSHAKE, &tasks, None), async {
         script(&mut peer).await;
     });
     executor
