@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, bail, ensure};
 
 /// The crates that hold targets.
-const CRATES: [&str; 1] = ["path-uri/fuzz"];
+const CRATES: [&str; 2] = ["path-uri/fuzz", "protocol/fuzz"];
 
 /// Seconds that each target runs if nothing is asked for: what CI can spare for each change.
 const SECONDS: u32 = 60;
@@ -26,6 +26,9 @@ const INPUT_BYTES_MAX: u32 = 4096;
 const KEPT_FILES_MAX: usize = 200;
 /// The same in bytes.
 const KEPT_BYTES_MAX: u64 = 500 * 1024;
+
+/// How much of a failure is shown: the message and the innermost calls.
+const STORY_LINES_MAX: usize = 40;
 
 /// One program that libFuzzer drives.
 struct Target {
@@ -200,13 +203,14 @@ impl Target {
             return Ok(true);
         }
         let lines: Vec<&str> = log.lines().collect();
-        let tail = lines
-            .get(lines.len().saturating_sub(60)..)
-            .unwrap_or_default();
+        let news = |line: &&str| line.contains("panicked at") || line.contains("ERROR:");
+        let start = lines.iter().position(news).unwrap_or_default();
+        let story = lines.iter().skip(start).take(STORY_LINES_MAX);
+        let story: Vec<&str> = story.copied().collect();
         say(&format!(
             "fuzz {}: FAILED after {runs} runs\n{}",
             self.name,
-            tail.join("\n")
+            story.join("\n")
         ));
         say(&format!("the input is in {}", self.crashes.display()));
         Ok(false)

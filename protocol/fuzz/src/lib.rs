@@ -1,0 +1,4 @@
+//! What the targets share: bytes that arrive in pieces, and a second opinion on JSON.
+
+pub mod json;
+pub mod trickle;
