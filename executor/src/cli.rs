@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::audit::{self, AuditArgs};
+use crate::logs::{LogArgs, LogFormat};
 
 /// Serves this machine's files and processes to a farstep orchestrator.
 #[derive(Debug, Parser)]
@@ -30,6 +31,16 @@ pub struct Args {
 
     #[command(flatten)]
     audit: AuditArgs,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Args {
+    /// How to log, which is known before anything can be refused.
+    pub fn log_format(&self) -> LogFormat {
+        self.log.log_format
+    }
 }
 
 /// How long a session outlives its connection: above the window in which the clients in the

@@ -168,6 +168,7 @@ impl<W: Wire> Connection<W> {
     }
 
     fn handle(&mut self, message: &Text) -> Result<(), End> {
+        tracing::trace!(bytes = message.len(), "message received");
         match rpc::parse(message, &Limits::default()) {
             Err(error) => self.outbox.push(dispatch::refusal(
                 &RequestId::UNKNOWN,
@@ -228,7 +229,8 @@ impl<W: Wire> Connection<W> {
         let resumed = params.resume_session_id.is_some();
         tracing::info!(session = %attached.id(), resumed, "session attached");
         self.who.session = Some(attached.id().to_string().into());
-        self.calls.belong_to(self.who.clone());
+        let span = tracing::info_span!("session", session = %attached.id());
+        self.calls.belong_to(self.who.clone(), span);
         let event = if resumed {
             Event::SessionResume
         } else {
@@ -297,6 +299,7 @@ impl<W: Wire> Connection<W> {
     }
 
     fn start_send(&mut self, text: Text) -> Result<(), End> {
+        tracing::trace!(bytes = text.len(), "message sent");
         let sent = Pin::new(&mut self.wire).start_send(text);
         sent.map_err(End::Broken)
     }

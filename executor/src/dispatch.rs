@@ -32,6 +32,7 @@ use farstep_protocol::rpc::{Request, RequestId, RpcError};
 use farstep_transport::Text;
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tracing::{Instrument as _, Span};
 
 use crate::audit::Who;
 use crate::errors;
@@ -39,6 +40,8 @@ use crate::fs::{Admit, Handle, Handles, PathOrder, Reservation, Ticket};
 use crate::pool::{self, Permission, Place};
 use crate::process::{Process, Table};
 use crate::server::Server;
+use crate::shown::Shown;
+use crate::trace::TraceContext;
 pub(crate) use content::{Pieces, TornError};
 pub(crate) use process::{PROCESS_ID_BYTES_MAX, WRITE_ID_BYTES_MAX};
 
@@ -104,6 +107,8 @@ pub(crate) struct Calls {
     server: Arc<Server>,
     /// On whose behalf they are made.
     who: Who,
+    /// The span of the session.
+    session: Span,
     /// Places on the pool.
     places: Arc<Semaphore>,
     paths: PathOrder,
@@ -119,6 +124,8 @@ pub(crate) struct Calls {
 /// A call that may block, with the id to answer it under.
 struct Job {
     id: RequestId,
+    /// The span of the call.
+    span: Span,
     work: Box<Work>,
 }
 
@@ -139,12 +146,14 @@ impl Job {
     ) -> Job {
         Job {
             id,
+            span: Span::current(),
             work: Box::new(work),
         }
     }
 
     fn run(self, place: Place) -> Reply {
-        (self.work)(&self.id, place).unwrap_or_else(|error| refusal(&self.id, &error).into())
+        let Job { id, span, work } = self;
+        span.in_scope(|| work(&id, place).unwrap_or_else(|error| refusal(&id, &error).into()))
     }
 }
 
@@ -154,6 +163,7 @@ impl Calls {
             places: Arc::new(Semaphore::new(server.calls_at_once())),
             server,
             who: Who::default(),
+            session: Span::none(),
             paths: PathOrder::new(),
             last_ticket: 0,
             waiting: HashMap::new(),
@@ -176,11 +186,42 @@ impl Calls {
         request: Request<'_>,
     ) -> Answer {
         let (id, method) = (request.id.clone(), request.method.clone());
-        self.route(session, message, request)
-            .unwrap_or_else(|error| {
+        let span = self.span(&request);
+        let answer = span.in_scope(|| self.route(session, message, request));
+        match answer {
+            Ok(Answer::Later(flight)) => Answer::Later(told(flight, span)),
+            Ok(Answer::Now(text)) => {
+                tracing::debug!(parent: &span, bytes = text.len(), "call answered");
+                Answer::Now(text)
+            }
+            Ok(Answer::Waits) => Answer::Waits,
+            Err(error) => {
+                span.record("otel.status_code", "ERROR");
+                tracing::debug!(parent: &span, code = error.code, "call refused");
                 self.refuses(&method, &error);
                 Answer::Now(refusal(&id, &error))
-            })
+            }
+        }
+    }
+
+    /// The span of a call. Nobody wants it on an ordinary day, and then it is none.
+    fn span(&self, request: &Request<'_>) -> Span {
+        let span = tracing::debug_span!(
+            parent: &self.session,
+            "call",
+            otel.name = known(&request.method),
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            method = %Shown::of(&request.method),
+            call = %Shown::of(&request.id),
+        );
+        if !span.is_none()
+            && let Some(trace) = &request.trace
+            && let Some(context) = TraceContext::read(trace).context
+        {
+            context.adopt(&span);
+        }
+        span
     }
 
     fn route(
@@ -193,7 +234,7 @@ impl Calls {
             id,
             method,
             params,
-            trace: _,
+            trace,
         } = request;
         match &*method {
             environment::STATUS => {
@@ -204,7 +245,7 @@ impl Calls {
                 params.none()?;
                 Ok(Answer::Now(raw_reply(&id, self.server.info_json())))
             }
-            process_method::START => self.start(session, id, params.parse()?),
+            process_method::START => self.start(session, id, params.parse()?, trace),
             process_method::READ => self.read(session, message, id, &params.parse()?),
             process_method::WRITE => self.write(session, message, id, &params.parse()?),
             process_method::SIGNAL => self.signal(session, message, id, &params.parse()?),
@@ -309,6 +350,14 @@ impl Calls {
 /// Methods of the protocol, whether this executor has them or not. What is sent too early for the
 /// handshake is told so, and of anything else that there is no such method.
 pub(crate) fn is_known(method: &str) -> bool {
+    known(method) != UNKNOWN
+}
+
+/// Stands for all names a peer makes up.
+const UNKNOWN: &str = "unknown";
+
+/// A method's name as one that cannot be anything a peer makes up.
+fn known(method: &str) -> &'static str {
     const ELSEWHERE: [&str; 5] = [
         "capabilities/discoverV2",
         "capabilityRoots/discoverV1",
@@ -338,7 +387,21 @@ pub(crate) fn is_known(method: &str) -> bool {
         fs_method::WRITE_BLOCK,
         fs_method::CLOSE,
     ];
-    HERE.contains(&method) || ELSEWHERE.contains(&method)
+    let mut known = HERE.into_iter().chain(ELSEWHERE);
+    known.find(|name| *name == method).unwrap_or(UNKNOWN)
+}
+
+/// A flight inside the span of its call, which ends with it.
+fn told(flight: Flight, span: Span) -> Flight {
+    if span.is_none() {
+        return flight;
+    }
+    let told = async move {
+        let finished = flight.await;
+        tracing::debug!("call answered");
+        finished
+    };
+    Box::pin(told.instrument(span))
 }
 
 fn settle(id: &RequestId, outcome: Outcome) -> Text {

@@ -8,27 +8,25 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use farstep_executor::audit::Audit;
 use farstep_executor::cli::{Args, Listen, Settings};
+use farstep_executor::logs::{self, LogFormat};
 use farstep_executor::os::{self, StopSignals};
-use farstep_executor::{Host, Listener, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio};
+use farstep_executor::{
+    Exporter, Host, Listener, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio,
+};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// Which logs are wanted: `debug`, or `info,farstep_executor=trace`.
-const LOG_VARIABLE: &str = "FARSTEP_LOG";
 
 fn main() -> ExitCode {
-    let settings = match Settings::try_from(Args::parse()) {
+    let args = Args::parse();
+    let log_format = args.log_format();
+    let settings = match Settings::try_from(args) {
         Ok(settings) => settings,
         Err(refused) => {
             eprintln!("farstep-executor: {refused}");
             return ExitCode::from(refused.status());
         }
     };
-    start_logging();
-    match run(settings) {
+    match run(settings, log_format) {
         Ok(status) => status,
         Err(error) => {
             eprintln!("farstep-executor: {error:#}");
@@ -37,29 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// To stderr, because stdout is the protocol or the one line that says where we listen.
-fn start_logging() {
-    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_default();
-    let filter = if wanted.is_empty() {
-        Ok(info())
-    } else {
-        wanted.parse()
-    };
-    let refused = filter.as_ref().err().map(ToString::to_string);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter.unwrap_or_else(|_| info())))
-        .init();
-    if let Some(error) = refused {
-        tracing::warn!(error, "{LOG_VARIABLE} is not understood; logging at info");
-    }
-}
-
-fn info() -> Targets {
-    Targets::new().with_default(tracing::Level::INFO)
-}
-
-fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where the working folder is read"
@@ -71,10 +47,36 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let status = runtime.block_on(serve(settings, Host::of_this_process(cwd)));
+    let exporter = start_logging(log_format, &runtime);
+    let status = runtime.block_on(async {
+        let status = serve(settings, Host::of_this_process(cwd)).await;
+        if let Some(exporter) = exporter {
+            exporter.finish().await;
+        }
+        status
+    });
     // A read of standard input cannot be withdrawn; nothing else is left to wait for.
     runtime.shutdown_background();
     status
+}
+
+/// Starts the log, and the export of spans if the environment wants it.
+fn start_logging(format: LogFormat, runtime: &Runtime) -> Option<Exporter> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let exporter = Exporter::start(variable, runtime.handle().clone());
+    let spans = exporter
+        .as_ref()
+        .ok()
+        .and_then(|exporter| exporter.as_ref()?.layer());
+    logs::start(
+        format,
+        &variable(logs::LOG_VARIABLE).unwrap_or_default(),
+        spans,
+    );
+    exporter.unwrap_or_else(|error| {
+        tracing::warn!(%error, "spans are not exported");
+        None
+    })
 }
 
 async fn serve(settings: Settings, host: Host) -> anyhow::Result<ExitCode> {

@@ -14,6 +14,7 @@ use farstep_transport::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::attached::Attached;
 use crate::audit::{Audit, Event, Who};
 use crate::cli::Settings;
+use crate::counters::Counters;
 use crate::info::{self, Host};
 use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
@@ -33,6 +34,7 @@ pub struct Server {
     in_place: InPlace,
     calls_at_once: usize,
     audit: Audit,
+    counters: Counters,
 }
 
 impl Server {
@@ -58,6 +60,7 @@ impl Server {
             in_place: InPlace::new(pool::WORKERS),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
             audit,
+            counters: Counters::default(),
         })
     }
 
@@ -100,6 +103,10 @@ impl Server {
 
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     pub(crate) fn info(&self) -> &EnvironmentInfo {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use farstep_transport::lines::Lines;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::audit::Who;
 use crate::connection::{self, End};
@@ -25,7 +26,9 @@ pub async fn serve_stdio(server: &Arc<Server>, stop: &CancellationToken) -> Stdi
         conn: Some(1),
         ..Who::default()
     };
-    let (end, _wire) = connection::serve(server, wire, who, stop).await;
+    let span = tracing::info_span!("connection", conn = 1);
+    let serving = connection::serve(server, wire, who, stop);
+    let (end, _wire) = serving.instrument(span).await;
     match end {
         End::Closed | End::Stopping => StdioEnd::Orderly,
         End::Violation(reason) => {

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::*;
 
 mod audit;
+mod trace;
 
 /// A peer of a connection under test.
 struct Peer {

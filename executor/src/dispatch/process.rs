@@ -12,13 +12,15 @@ use farstep_protocol::method::process::{
     StartResult, TerminateParams, TerminateResult, WriteParams, WriteResult, WriteStatus,
 };
 use farstep_protocol::output::ReadPage;
-use farstep_protocol::rpc::{RequestId, RpcError};
+use farstep_protocol::rpc::{RequestId, RpcError, Trace};
 use farstep_transport::Text;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{Answer, Calls, Effect, Finished, Flight, Job, refusal, reply, sandbox};
 use crate::errors;
 use crate::process::{self, EnvPolicy, Inherit, Lookup, Process, StartRequest, Table};
+use crate::trace::TraceContext;
 
 /// The longest process id, in bytes. Every event repeats it.
 pub(crate) const PROCESS_ID_BYTES_MAX: usize = 256;
@@ -38,6 +40,7 @@ impl Calls {
         session: &Table,
         id: RequestId,
         params: StartParams,
+        trace: Option<Trace>,
     ) -> Result<Answer, RpcError> {
         check(&params)?;
         sandbox::unconfined_start(&params)?;
@@ -46,12 +49,13 @@ impl Calls {
             self.refuses_more(&error);
             errors::reserve(&error)
         })?;
-        self.starts(&params)?;
+        let trace = self.trace_of_commands(trace.as_ref());
+        self.starts(&params, trace.as_ref())?;
         let (ended, failed) = (
             self.end_recorder(&process_id),
             self.end_recorder(&process_id),
         );
-        let request = match start_request(params) {
+        let request = match start_request(params, trace) {
             Ok(request) => request,
             Err(error) => {
                 failed(None);
@@ -185,6 +189,16 @@ impl Calls {
         Ok(Answer::Now(reply(&id, &TerminateResult { running })))
     }
 
+    /// What commands of this call belong to. What is wrong with it is ignored, but not unnoticed.
+    fn trace_of_commands(&self, trace: Option<&Trace>) -> Option<TraceContext> {
+        let read = trace.map(TraceContext::read).unwrap_or_default();
+        if read.ignored {
+            self.server.counters().trace_ignored();
+            tracing::debug!("a trace context is ignored");
+        }
+        TraceContext::for_commands(&Span::current(), read.context)
+    }
+
     /// Keeps a message for a process that is being started here.
     fn park(&mut self, process_id: &str, message: &Text) -> bool {
         let Some(waiting) = self.starting.get_mut(process_id) else {
@@ -226,7 +240,11 @@ fn check(params: &StartParams) -> Result<(), RpcError> {
     Ok(())
 }
 
-fn start_request(params: StartParams) -> Result<StartRequest, RpcError> {
+fn start_request(
+    params: StartParams,
+    trace: Option<TraceContext>,
+) -> Result<StartRequest, RpcError> {
+    let traced = trace.map(|trace| trace.variables(|name| sets(&params, name)));
     Ok(StartRequest {
         cwd: params
             .cwd
@@ -234,10 +252,27 @@ fn start_request(params: StartParams) -> Result<StartRequest, RpcError> {
             .map_err(|error| errors::invalid_params(&error))?,
         argv: params.argv,
         arg0: params.arg0,
-        env: params.env.into_iter().collect(),
+        env: params
+            .env
+            .into_iter()
+            .chain(traced.into_iter().flatten())
+            .collect(),
         env_policy: params.env_policy.map(env_policy),
         stdio: StartRequest::stdio(params.tty, params.pipe_stdin),
     })
+}
+
+/// Whether the caller chose a variable, however it is spelled: where that matters, case does not.
+fn sets(params: &StartParams, name: &str) -> bool {
+    let set = params
+        .env_policy
+        .iter()
+        .flat_map(|policy| policy.set.keys());
+    params
+        .env
+        .keys()
+        .chain(set)
+        .any(|set| set.eq_ignore_ascii_case(name))
 }
 
 fn env_policy(policy: WirePolicy) -> EnvPolicy {

@@ -7,18 +7,22 @@ use farstep_path_uri::PathUri;
 use farstep_protocol::method::process::StartParams;
 use farstep_protocol::rpc::RpcError;
 
+use tracing::Span;
+
 use super::Calls;
 use crate::audit::{Event, ProcessStart, Who, argv_digest};
 use crate::errors;
 use crate::process::ReserveError;
+use crate::trace::TraceContext;
 
 /// Names of variables in one record; a shell's environment has fewer.
 const ENV_NAMES_MAX: usize = 64;
 
 impl Calls {
-    /// From here on the calls are those of `who`.
-    pub(crate) fn belong_to(&mut self, who: Who) {
+    /// From here on the calls are those of `who`, and belong to the span of a session.
+    pub(crate) fn belong_to(&mut self, who: Who, session: Span) {
         self.who = who;
+        self.session = session;
     }
 
     /// Records a change that is about to be made, or refuses it.
@@ -44,9 +48,17 @@ impl Calls {
         }
     }
 
-    pub(super) fn starts(&self, params: &StartParams) -> Result<(), RpcError> {
+    pub(super) fn starts(
+        &self,
+        params: &StartParams,
+        trace: Option<&TraceContext>,
+    ) -> Result<(), RpcError> {
         let wants_argv = self.server.audit().wants_argv();
-        self.changes(|| Event::ProcessStart(Box::new(described(params, wants_argv))))
+        self.changes(|| {
+            let mut start = described(params, wants_argv);
+            start.trace = trace.map(|trace| trace.id().to_owned());
+            Event::ProcessStart(Box::new(start))
+        })
     }
 
     /// Records what keeps a start from being admitted, if it is a bound.
