@@ -29,7 +29,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-pub use args::{AuditArgs, Place, Refused, Settings};
+pub use args::{AuditArgs, AuditCommand, Place, Refused, Settings};
 pub use event::{Event, ProcessStart, Who};
 use line::Entry;
 pub use line::argv_digest;

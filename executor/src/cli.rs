@@ -4,15 +4,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use crate::audit::{self, AuditArgs};
+use crate::audit::{self, AuditArgs, AuditCommand};
 use crate::logs::{LogArgs, LogFormat};
 
 /// Serves this machine's files and processes to a farstep orchestrator.
 #[derive(Debug, Parser)]
-#[command(name = "farstep-executor", version)]
+#[command(
+    name = "farstep-executor",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Where to listen: ws://IP:PORT (port 0 picks a free one), stdio or stdio://
     #[arg(long, value_name = "WHERE", default_value = "ws://127.0.0.1:0")]
     listen: String,
@@ -36,7 +43,20 @@ pub struct Args {
     log: LogArgs,
 }
 
+/// What the program does besides serving.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Work with audit logs
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
 impl Args {
+    /// What to do instead of serving.
+    pub fn take_command(&mut self) -> Option<Command> {
+        self.command.take()
+    }
+
     /// How to log, which is known before anything can be refused.
     pub fn log_format(&self) -> LogFormat {
         self.log.log_format

@@ -1,13 +1,14 @@
 //! The executor's program: command line, logs, runtime, exit status.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use farstep_executor::audit::Audit;
-use farstep_executor::cli::{Args, Listen, Settings};
+use farstep_executor::audit::{self, Audit, AuditCommand};
+use farstep_executor::cli::{Args, Command, Listen, Settings};
 use farstep_executor::logs::{self, LogFormat};
 use farstep_executor::os::{self, StopSignals};
 use farstep_executor::{
@@ -17,7 +18,10 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if let Some(Command::Audit(AuditCommand::Verify { files })) = args.take_command() {
+        return verify(&files);
+    }
     let log_format = args.log_format();
     let settings = match Settings::try_from(args) {
         Ok(settings) => settings,
@@ -58,6 +62,21 @@ fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     // A read of standard input cannot be withdrawn; nothing else is left to wait for.
     runtime.shutdown_background();
     status
+}
+
+/// Says whether an audit log is whole: on stdout if it is.
+fn verify(files: &[PathBuf]) -> ExitCode {
+    let said = match audit::verify(files) {
+        Ok(verified) => writeln!(std::io::stdout(), "{verified}"),
+        Err(error) => {
+            eprintln!("farstep-executor: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// Starts the log, and the export of spans if the environment wants it.

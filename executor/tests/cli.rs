@@ -47,6 +47,34 @@ fn what_is_no_place_to_listen_is_refused() {
 }
 
 #[test]
+fn an_audit_log_is_checked_and_what_was_changed_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("audit.jsonl");
+    let mut executor = Command::new(PROGRAM)
+        .args(["--listen", "stdio", "--audit-file"])
+        .arg(&log)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(executor.wait().unwrap().success());
+    let verify = || {
+        let mut command = assert_cmd::Command::new(PROGRAM);
+        command.args(["audit", "verify"]).arg(&log).assert()
+    };
+    verify()
+        .success()
+        .stdout("unbroken: 2 records, 1 to 2\n")
+        .stderr("");
+    let text = std::fs::read_to_string(&log).unwrap();
+    std::fs::write(&log, text.replacen("start", "begin", 1)).unwrap();
+    verify()
+        .code(1)
+        .stdout("")
+        .stderr(predicate::str::contains("line 2: does not follow"));
+}
+
+#[test]
 fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// Where there is one, the file and its older ones take this much together, in bytes.
 const BYTES_MAX: u64 = 100 * 1024 * 1024;
@@ -32,6 +32,17 @@ pub struct AuditArgs {
     /// What the audit log and its three older files take together, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = BYTES_MAX)]
     audit_bytes: u64,
+}
+
+/// What can be done with an audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum AuditCommand {
+    /// Check that nothing in a log was changed, taken out or put in
+    Verify {
+        /// The files that follow each other, the oldest first
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// What the flags mean.

@@ -4,6 +4,7 @@
 //! lines were cut off, nor a whole file that was written anew: against who owns the machine only
 //! copies elsewhere help.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,25 @@ pub struct Verified {
     pub last: u64,
     /// Lines (of all files together, from 1) that a writer died in. The chain covers them.
     pub torn: Vec<u64>,
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verified {
+            records,
+            first,
+            last,
+            torn,
+        } = self;
+        write!(f, "unbroken: {records} records, {first} to {last}")?;
+        if *first > 1 {
+            f.write_str("; what came before is not among these files")?;
+        }
+        if !torn.is_empty() {
+            write!(f, "; a writer died in {} of the lines", torn.len())?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a chain is not good.
