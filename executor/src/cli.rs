@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::audit::{self, AuditArgs, AuditCommand};
+use crate::auth::{self, AuthArgs, TokenArgs};
+use crate::listen::{self, Access, AccessArgs};
 use crate::logs::{LogArgs, LogFormat};
 
 /// Serves this machine's files and processes to a farstep orchestrator.
@@ -20,7 +22,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Where to listen: ws://IP:PORT (port 0 picks a free one), stdio or stdio://
+    /// Where to listen: ws://IP:PORT or wss://IP:PORT (port 0 picks a free one), stdio or stdio://
     #[arg(long, value_name = "WHERE", default_value = "ws://127.0.0.1:0")]
     listen: String,
 
@@ -37,6 +39,12 @@ pub struct Args {
     detached_seconds: u64,
 
     #[command(flatten)]
+    auth: AuthArgs,
+
+    #[command(flatten)]
+    access: AccessArgs,
+
+    #[command(flatten)]
     audit: AuditArgs,
 
     #[command(flatten)]
@@ -49,6 +57,16 @@ pub enum Command {
     /// Work with audit logs
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Credentials for the listener
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// What can be done about tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum TokenCommand {
+    /// Makes a token of 256 random bits for --ws-auth capability-token
+    New(TokenArgs),
 }
 
 impl Args {
@@ -84,6 +102,10 @@ pub struct Settings {
     pub retain_bytes: Option<usize>,
     /// How long a detached session and a closed process are kept.
     pub detached: Duration,
+    /// How peers prove who they are.
+    pub auth: auth::Settings,
+    /// Who may reach the listener.
+    pub access: Access,
     /// What is recorded of what happens here, and where.
     pub audit: audit::Settings,
 }
@@ -106,6 +128,8 @@ impl Settings {
             calls_at_once: None,
             retain_bytes: None,
             detached: Duration::from_secs(DETACHED_SECONDS),
+            auth: auth::Settings::None,
+            access: Access::default(),
             audit: audit::Settings::off(),
         }
     }
@@ -114,22 +138,39 @@ impl Settings {
 /// A command line that was understood and is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refused {
-    #[error("--listen takes ws://IP:PORT, stdio or stdio://, not {0:?}")]
+    #[error("--listen takes ws://IP:PORT, wss://IP:PORT, stdio or stdio://, not {0:?}")]
     Listen(String),
     #[error("--listen {0:?}: the host must be an IP address, not a name (try ws://127.0.0.1:0)")]
     NotAnAddress(String),
     #[error(
-        "--listen {0}: refused, because it is not a loopback address and there is no \
-         authentication yet: whoever reaches the port could run commands here. Listen on \
-         ws://127.0.0.1:PORT and forward the port (ssh -L), or use --listen stdio over ssh"
+        "--listen {0}: refused, because it is not a loopback address and whoever reaches the port \
+         could run commands here. Add --ws-auth capability-token --ws-token-file FILE \
+         (`farstep-executor token new --out FILE` makes one) or --tls-client-ca FILE; or listen on \
+         ws://127.0.0.1:PORT and forward the port (ssh -L)"
     )]
     NotLoopback(SocketAddr),
+    #[error(
+        "--listen {0}: refused, because credentials and everything else would cross the network \
+         readable. Use wss:// with --tls-cert FILE --tls-key FILE; or add --allow-plaintext if \
+         something else encrypts the way"
+    )]
+    Plaintext(SocketAddr),
+    #[error("--listen wss:// needs --tls-cert FILE and --tls-key FILE")]
+    NoCertificate,
+    #[error("--tls-cert is for --listen wss://IP:PORT, and this listener is not one")]
+    UnusedCertificate,
+    #[error("{0} is for a websocket listener and means nothing with --listen stdio")]
+    NotForStdio(&'static str),
     #[error("--concurrent-requests must be at least 1")]
     NoConcurrency,
     #[error("--retain-bytes must be at least {RETAIN_BYTES_MIN}")]
     RetainTooLittle,
     #[error("--detached-seconds must be at least {DETACHED_SECONDS_MIN}")]
     DetachedTooShort,
+    #[error(transparent)]
+    Auth(#[from] auth::Refused),
+    #[error(transparent)]
+    Access(#[from] listen::RefusedAccess),
     #[error(transparent)]
     Audit(#[from] audit::Refused),
 }
@@ -138,7 +179,7 @@ impl Refused {
     /// The exit status: 2 for what would be unsafe, 1 for what makes no sense.
     pub fn status(&self) -> u8 {
         match self {
-            Refused::NotLoopback(_) => 2,
+            Refused::NotLoopback(_) | Refused::Plaintext(_) => 2,
             _ => 1,
         }
     }
@@ -148,7 +189,10 @@ impl TryFrom<Args> for Settings {
     type Error = Refused;
 
     fn try_from(args: Args) -> Result<Settings, Refused> {
-        let listen = listen(&args.listen)?;
+        let (listen, is_tls) = listen(&args.listen)?;
+        let auth = auth::Settings::try_from(args.auth)?;
+        let access = Access::try_from(args.access)?;
+        check(listen, is_tls, &auth, &access)?;
         if args.concurrent_requests == Some(0) {
             return Err(Refused::NoConcurrency);
         }
@@ -166,17 +210,59 @@ impl TryFrom<Args> for Settings {
             calls_at_once: args.concurrent_requests.map(usize::from),
             retain_bytes: args.retain_bytes,
             detached: Duration::from_secs(args.detached_seconds),
+            auth,
+            access,
             audit: args.audit.try_into()?,
         })
     }
 }
 
-fn listen(text: &str) -> Result<Listen, Refused> {
-    if matches!(text, "stdio" | "stdio://") {
-        return Ok(Listen::Stdio);
+/// Whether what protects the listener fits where it listens (`security` SR-1, SR-2).
+fn check(
+    listen: Listen,
+    is_tls: bool,
+    auth: &auth::Settings,
+    access: &Access,
+) -> Result<(), Refused> {
+    let has_auth = *auth != auth::Settings::None;
+    let Listen::WebSocket(address) = listen else {
+        return match (has_auth, &access.tls) {
+            (true, _) => Err(Refused::NotForStdio("--ws-auth")),
+            (false, Some(_)) => Err(Refused::NotForStdio("--tls-cert")),
+            (false, None) => Ok(()),
+        };
+    };
+    match (&access.tls, is_tls) {
+        (None, true) => return Err(Refused::NoCertificate),
+        (Some(_), false) => return Err(Refused::UnusedCertificate),
+        (Some(_), true) | (None, false) => {}
     }
-    let Some(authority) = text.strip_prefix("ws://") else {
-        return Err(Refused::Listen(text.to_owned()));
+    // An IPv4 address in IPv6 clothes is judged by what it reaches.
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let has_certificates = access
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_authorities.is_some());
+    if !has_auth && !has_certificates {
+        return Err(Refused::NotLoopback(address));
+    }
+    if !is_tls && !access.allow_plaintext {
+        return Err(Refused::Plaintext(address));
+    }
+    Ok(())
+}
+
+/// Where to listen, and whether with TLS.
+fn listen(text: &str) -> Result<(Listen, bool), Refused> {
+    if matches!(text, "stdio" | "stdio://") {
+        return Ok((Listen::Stdio, false));
+    }
+    let (authority, is_tls) = match (text.strip_prefix("ws://"), text.strip_prefix("wss://")) {
+        (Some(authority), _) => (authority, false),
+        (None, Some(authority)) => (authority, true),
+        (None, None) => return Err(Refused::Listen(text.to_owned())),
     };
     let address: SocketAddr = authority
         .parse()
@@ -186,12 +272,7 @@ fn listen(text: &str) -> Result<Listen, Refused> {
             }
             _ => Refused::Listen(text.to_owned()),
         })?;
-    // An IPv4 address in IPv6 clothes is judged by what it reaches.
-    if address.ip().to_canonical().is_loopback() {
-        Ok(Listen::WebSocket(address))
-    } else {
-        Err(Refused::NotLoopback(address))
-    }
+    Ok((Listen::WebSocket(address), is_tls))
 }
 
 fn is_a_name(host: &str) -> bool {
@@ -241,6 +322,32 @@ mod tests {
             assert_eq!(refused, Refused::NotLoopback(host.parse().unwrap()));
             assert_eq!(refused.status(), 2);
         }
+    }
+
+    #[test]
+    fn beyond_loopback_it_takes_a_credential_and_encryption_or_a_word() {
+        let token = ["--ws-auth", "capability-token", "--ws-token-file", "t"];
+        let tls = ["--tls-cert", "c", "--tls-key", "k"];
+        let with = |listen: &str, flags: &[&[&str]]| {
+            settings(&[&["--listen", listen], &*flags.concat()].concat()).map(|_| ())
+        };
+        let address = "0.0.0.0:0".parse().unwrap();
+        let (plain, secure) = ("ws://0.0.0.0:0", "wss://0.0.0.0:0");
+        let no_auth = with(secure, &[&tls]);
+        assert_eq!(no_auth, Err(Refused::NotLoopback(address)));
+        let readable = with(plain, &[&token]).unwrap_err();
+        assert_eq!(
+            (&readable, readable.status()),
+            (&Refused::Plaintext(address), 2)
+        );
+        assert_eq!(with(plain, &[&token, &["--allow-plaintext"]]), Ok(()));
+        assert_eq!(with(secure, &[&token, &tls]), Ok(()));
+        assert_eq!(with(secure, &[&tls, &["--tls-client-ca", "a"]]), Ok(()));
+        assert_eq!(with("wss://127.0.0.1:0", &[]), Err(Refused::NoCertificate));
+        let unused = with("ws://127.0.0.1:0", &[&tls]);
+        assert_eq!(unused, Err(Refused::UnusedCertificate));
+        let stdio = with("stdio", &[&token]);
+        assert_eq!(stdio, Err(Refused::NotForStdio("--ws-auth")));
     }
 
     #[test]
@@ -295,6 +402,8 @@ mod tests {
             calls_at_once: Some(16),
             retain_bytes: Some(1 << 20),
             detached: Duration::from_secs(60),
+            auth: auth::Settings::None,
+            access: Access::default(),
             audit: audit::Settings::off(),
         };
         assert_eq!(most, Ok(wanted));

@@ -219,8 +219,8 @@ impl<W: Wire> Connection<W> {
         }
         let params: InitializeParams = request.params.parse()?;
         let attached = match &params.resume_session_id {
-            Some(id) => self.server.resume(id).map_err(errors::resume)?,
-            None => self.server.open(),
+            Some(id) => self.server.resume(id, &self.who).map_err(errors::resume)?,
+            None => self.server.open(&self.who),
         };
         let result = InitializeResult {
             session_id: attached.id().reveal().to_owned(),

@@ -17,6 +17,7 @@
 
 mod attached;
 pub mod audit;
+pub mod auth;
 pub mod cli;
 mod connection;
 mod counters;
@@ -36,7 +37,9 @@ mod stdio;
 mod trace;
 
 pub use info::Host;
-pub use listen::{ListenError, Listener};
+pub use listen::{
+    Access, AccessArgs, Gate, GateError, ListenError, Listener, RefusedAccess, TlsSettings,
+};
 pub use pool::{THREADS_MAX, WORKERS};
 pub use server::Server;
 pub use stdio::{StdioEnd, serve_stdio};

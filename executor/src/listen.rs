@@ -2,14 +2,20 @@
 //! the bare socket to a connection. Knows no message of the protocol.
 //!
 //! ```text
-//!   accept ──> HTTP surface (one request, one deadline) ──upgrade──> connection, same task
-//!                   └── /readyz and refusals: answered and closed
+//!   accept ──> (TLS) ──> HTTP surface (one request, one deadline) ──upgrade──> connection, same task
+//!                              └── /readyz and refusals: answered and closed
 //! ```
 //!
 //! The same task goes on behind the upgrade and owns the plain socket, so that no boxed stream and
 //! no second task lies between the kernel and an answer.
 
+mod args;
+mod failures;
+mod gate;
+mod hosts;
 mod http;
+mod tls;
+mod waiting;
 
 use std::future::poll_fn;
 use std::io;
@@ -22,22 +28,31 @@ use futures_util::StreamExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::audit::{Event, Who};
+use crate::auth::Principal;
 use crate::connection::{self, End};
 use crate::os;
 use crate::server::Server;
+pub use args::{Access, AccessArgs, Refused as RefusedAccess, TlsSettings};
+pub use gate::{Gate, GateError};
+use waiting::{Waiting, WaitingRoom};
 
-/// Connections at once (`security` section 5). Beyond it new ones wait in the kernel's backlog,
-/// which is bounded too, and nobody who is connected notices.
-const CONNECTIONS_MAX: usize = 4096;
+/// Connections at once whose peer is known (`security` section 5). Beyond it an upgrade is
+/// answered 503, and nobody who is connected notices.
+pub(crate) const CONNECTIONS_MAX: usize = 4096;
+
+/// Connections at once whose peer is not known yet. Beyond it the one that has taken longest is
+/// dropped, so that whoever dribbles cannot keep others out (`security` SR-14).
+pub(crate) const UNKNOWN_MAX: usize = 256;
 
 /// From accept to upgrade. A peer that dribbles its headers costs us one small task this long.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -68,20 +83,31 @@ pub struct ListenError {
 pub struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
+    gate: Arc<Gate>,
 }
 
 impl Listener {
     /// Binds; connections wait in the backlog until [`Listener::serve`].
-    pub async fn bind(address: SocketAddr) -> Result<Listener, ListenError> {
+    pub async fn bind(address: SocketAddr, gate: Gate) -> Result<Listener, ListenError> {
         let fail = |source| ListenError { address, source };
         let tcp = TcpListener::bind(address).await.map_err(fail)?;
         let address = tcp.local_addr().map_err(fail)?;
-        Ok(Listener { tcp, address })
+        Ok(Listener {
+            tcp,
+            address,
+            gate: Arc::new(gate),
+        })
     }
 
     /// Where it listens, with the port that was picked.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same as peers write it.
+    pub fn url(&self) -> String {
+        let scheme = if self.gate.tls.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Serves connections until `stop`, then waits for those that are left to close.
@@ -99,13 +125,14 @@ impl Listener {
             .record(&Who::default(), Event::Listen { address });
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let surface = http::Surface::new();
+        let waiting = WaitingRoom::new(UNKNOWN_MAX);
+        let surface = http::Surface::new(Arc::clone(&self.gate));
         let mut number: u64 = 0;
         loop {
-            let (tcp, peer, place) = tokio::select! {
+            let (tcp, peer) = tokio::select! {
                 biased; // Stopping beats accepting.
                 () = stop.cancelled() => break,
-                accepted = self.accept(&places) => match accepted {
+                accepted = self.tcp.accept() => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(%error, "accepting a connection failed");
@@ -125,26 +152,17 @@ impl Listener {
                 tcp,
                 who,
                 surface: surface.clone(),
+                gate: Arc::clone(&self.gate),
+                places: Arc::clone(&places),
+                waits: waiting.enter(number),
                 server: Arc::clone(server),
                 stop: stop.clone(),
             };
             let span = tracing::info_span!("connection", conn = number, %peer);
-            connections.spawn(task.serve(place).instrument(span));
+            connections.spawn(task.serve().instrument(span));
         }
         connections.close();
         connections.wait().await;
-    }
-
-    async fn accept(
-        &self,
-        places: &Arc<Semaphore>,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let place = Arc::clone(places)
-            .acquire_owned()
-            .await
-            .map_err(io::Error::other)?;
-        let (tcp, peer) = self.tcp.accept().await?;
-        Ok((tcp, peer, place))
     }
 }
 
@@ -153,31 +171,97 @@ struct Accepted {
     tcp: TcpStream,
     who: Who,
     surface: http::Surface,
+    gate: Arc<Gate>,
+    places: Arc<Semaphore>,
+    waits: Waiting,
     server: Arc<Server>,
     stop: CancellationToken,
 }
 
 impl Accepted {
-    async fn serve(self, _place: OwnedSemaphorePermit) {
+    async fn serve(self) {
+        if let Err(error) = set_up(&self.tcp) {
+            tracing::debug!(%error, "the socket is gone already");
+            return;
+        }
+        let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+        let gate = Arc::clone(&self.gate);
         let Accepted {
             tcp,
             who,
             surface,
+            places,
+            waits,
+            server,
+            stop,
+            ..
+        } = self;
+        let known = Known {
+            who,
+            surface,
+            places,
+            server,
+            stop,
+        };
+        match &gate.tls {
+            None => known.serve(tcp, None, waits, deadline).await,
+            Some(tls) => {
+                let secured = tokio::select! {
+                    biased; // Stopping and making room beat waiting.
+                    () = known.stop.cancelled() => return,
+                    () = waits.dropped() => return,
+                    secured = tokio::time::timeout_at(deadline, tls.accept(tcp)) => secured,
+                };
+                match secured {
+                    Ok(Ok((stream, certified))) => {
+                        known.serve(stream, certified, waits, deadline).await;
+                    }
+                    Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+                    Err(_) => tracing::debug!("no TLS in time"),
+                }
+            }
+        }
+    }
+}
+
+/// What the service of a connection needs beside its stream.
+struct Known {
+    who: Who,
+    surface: http::Surface,
+    places: Arc<Semaphore>,
+    server: Arc<Server>,
+    stop: CancellationToken,
+}
+
+impl Known {
+    async fn serve<S>(
+        self,
+        stream: S,
+        certified: Option<Principal>,
+        waits: Waiting,
+        deadline: Instant,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Known {
+            mut who,
+            surface,
+            places,
             server,
             stop,
         } = self;
-        if let Err(error) = set_up(&tcp) {
-            tracing::debug!(%error, "the socket is gone already");
-            return;
-        }
+        let caller = http::Caller::new(who.clone(), certified, server.audit().clone(), places);
         let upgrade = tokio::select! {
-            biased; // Stopping beats waiting for a request.
+            biased; // Stopping and making room beat waiting for a request.
             () = stop.cancelled() => return,
-            upgrade = tokio::time::timeout(HANDSHAKE_DEADLINE, upgrade(tcp, surface)) => upgrade,
+            () = waits.dropped() => return,
+            upgrade = tokio::time::timeout_at(deadline, upgrade(stream, surface, caller)) => upgrade,
         };
+        drop(waits);
         match upgrade {
-            Ok(Some((tcp, read))) => {
-                let wire = Served::new(tcp, read, &Options::server());
+            Ok(Some((stream, read, admitted))) => {
+                who.principal = Some(Arc::clone(admitted.principal.name()));
+                let wire = Served::new(stream, read, &Options::server());
                 let (end, wire) = connection::serve(&server, wire, who, &stop).await;
                 tracing::info!(%end, "connection ended");
                 linger(end, wire).await;
@@ -190,7 +274,10 @@ impl Accepted {
 
 /// Reads what a peer that was told goodbye still sends: closing a socket with unread data resets
 /// it, and the reason would be lost on the way.
-async fn linger(end: End, mut wire: Served<TcpStream>) {
+async fn linger<S>(end: End, mut wire: Served<S>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
     if matches!(end, End::Violation(_) | End::Torn(_) | End::Stopping) {
         let rest = async { while let Some(Ok(_)) = wire.next().await {} };
         // A peer that goes on is not waited for.
@@ -204,31 +291,38 @@ fn set_up(tcp: &TcpStream) -> io::Result<()> {
     os::limit_unsent(tcp, UNSENT_BYTES_MAX)
 }
 
-/// Speaks HTTP for one request. Returns the socket and what was read behind the request when that
-/// was an upgrade.
-async fn upgrade(tcp: TcpStream, surface: http::Surface) -> Option<(TcpStream, Vec<u8>)> {
-    let upgraded = http::Upgraded::default();
+/// Speaks HTTP for one request. When that was an upgrade, returns the stream, what was read behind
+/// the request, and who was let in.
+async fn upgrade<S>(
+    stream: S,
+    surface: http::Surface,
+    caller: http::Caller,
+) -> Option<(S, Vec<u8>, http::Admitted)>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = {
-        let upgraded = upgraded.clone();
+        let caller = caller.clone();
         service_fn(move |request| {
-            let (surface, upgraded) = (surface.clone(), upgraded.clone());
-            Box::pin(async move { surface.answer(request, upgraded).await })
+            let (surface, caller) = (surface.clone(), caller.clone());
+            Box::pin(async move { surface.answer(request, caller).await })
         })
     };
     let mut http = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(tcp), service);
+        .max_headers(gate::HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = poll_fn(|cx| http.poll_without_shutdown(cx)).await {
         tracing::debug!(%error, "not a request");
         return None;
     }
     let parts = http.into_parts();
-    let mut tcp = parts.io.into_inner();
-    if upgraded.is_set() {
-        return Some((tcp, parts.read_buf.to_vec()));
+    let mut stream = parts.io.into_inner();
+    if let Some(admitted) = caller.admitted() {
+        return Some((stream, parts.read_buf.to_vec(), admitted));
     }
     // The answer is out; who hung up already does not need the rest.
-    let _: io::Result<()> = tcp.shutdown().await;
+    let _: io::Result<()> = stream.shutdown().await;
     None
 }
 

@@ -8,19 +8,22 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use farstep_executor::audit::{self, Audit, AuditCommand};
-use farstep_executor::cli::{Args, Command, Listen, Settings};
+use farstep_executor::auth::TokenArgs;
+use farstep_executor::cli::{Args, Command, Listen, Settings, TokenCommand};
 use farstep_executor::logs::{self, LogFormat};
 use farstep_executor::os::{self, StopSignals};
 use farstep_executor::{
-    Exporter, Host, Listener, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio,
+    Exporter, Gate, Host, Listener, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio,
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if let Some(Command::Audit(AuditCommand::Verify { files })) = args.take_command() {
-        return verify(&files);
+    match args.take_command() {
+        Some(Command::Audit(AuditCommand::Verify { files })) => return verify(&files),
+        Some(Command::Token(TokenCommand::New(new))) => return new_token(&new),
+        None => {}
     }
     let log_format = args.log_format();
     let settings = match Settings::try_from(args) {
@@ -62,6 +65,28 @@ fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     // A read of standard input cannot be withdrawn; nothing else is left to wait for.
     runtime.shutdown_background();
     status
+}
+
+/// Makes a token: on stdout alone, so that it can be piped, unless it goes to a file.
+fn new_token(new: &TokenArgs) -> ExitCode {
+    let made = new.run().map_err(anyhow::Error::from);
+    let said = made.and_then(|made| {
+        let mut stdout = std::io::stdout().lock();
+        if let Some(token) = &made.token {
+            writeln!(stdout, "{}", token.as_str())?;
+            eprintln!("sha256 (for --ws-token-sha256): {}", made.sha256);
+        } else {
+            writeln!(stdout, "sha256: {}", made.sha256)?;
+        }
+        Ok(())
+    });
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("farstep-executor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Says whether an audit log is whole: on stdout if it is.
@@ -123,8 +148,9 @@ async fn serve_until(
 ) -> anyhow::Result<ExitCode> {
     match settings.listen {
         Listen::WebSocket(address) => {
-            let listener = Listener::bind(address).await?;
-            tracing::info!(address = %listener.address(), "listening");
+            let gate = Gate::load(&settings.access, &settings.auth)?;
+            let listener = Listener::bind(address, gate).await?;
+            tracing::info!(address = listener.url(), "listening");
             announce(&listener).context("failed to say where the executor listens")?;
             listener.serve(server, stop).await;
             Ok(ExitCode::SUCCESS)
@@ -139,6 +165,6 @@ async fn serve_until(
 /// The one line on stdout: who started us waits for it to know the port.
 fn announce(listener: &Listener) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "ws://{}", listener.address())?;
+    writeln!(stdout, "{}", listener.url())?;
     stdout.flush()
 }

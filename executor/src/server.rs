@@ -20,6 +20,7 @@ use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
 use crate::session::{ResumeError, Sessions};
 use crate::{connection, dispatch, fs};
+use crate::{listen, session};
 
 /// How long children may take to be gone when the executor stops. They are killed, so this is
 /// only the kernel's time; beyond it we go, and the parent-death signal is behind us.
@@ -93,12 +94,14 @@ impl Server {
         self.audit.finish().await;
     }
 
-    pub(crate) fn open(&self) -> Attached {
-        Attached::opened(self.sessions.open(Table::new(Arc::clone(&self.processes))))
+    pub(crate) fn open(&self, who: &Who) -> Attached {
+        let processes = Table::new(Arc::clone(&self.processes));
+        Attached::opened(self.sessions.open(who.principal.clone(), processes))
     }
 
-    pub(crate) fn resume(&self, id: &str) -> Result<Attached, ResumeError> {
-        self.sessions.resume(id).map(Attached::resumed)
+    pub(crate) fn resume(&self, id: &str, who: &Who) -> Result<Attached, ResumeError> {
+        let resumed = self.sessions.resume(id, who.principal.as_deref());
+        resumed.map(Attached::resumed)
     }
 
     pub(crate) fn audit(&self) -> &Audit {
@@ -163,7 +166,7 @@ fn process_settings(settings: &Settings) -> process::Settings {
 }
 
 /// The limits in force, as `environment/info` names them.
-fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str, u64); 15] {
+fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str, u64); 18] {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     [
         ("messageBytes", count(MESSAGE_BYTES_MAX)),
@@ -184,6 +187,9 @@ fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str,
         ("readFileBytes", fs::READ_FILE_BYTES_MAX),
         ("fileHandles", count(fs::HANDLES_MAX)),
         ("detachedSeconds", settings.detached.as_secs()),
+        ("detachedSessions", count(session::DETACHED_OF_OWNER_MAX)),
+        ("connections", count(listen::CONNECTIONS_MAX)),
+        ("unknownConnections", count(listen::UNKNOWN_MAX)),
     ]
 }
 

@@ -24,6 +24,10 @@ use uuid::Uuid;
 /// hanging up; beyond this the one that has waited longest goes early.
 const DETACHED_MAX: usize = 1024;
 
+/// Detached sessions of one owner at once (`security` SR-29); beyond it that owner's oldest goes
+/// early, and nobody else's.
+pub(crate) const DETACHED_OF_OWNER_MAX: usize = 32;
+
 /// The secret name of a session: 122 random bits. Prints only enough of itself to tell two apart
 /// in a log, because whoever knows all of it may resume the session.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -79,6 +83,8 @@ struct Table<T> {
 }
 
 struct Entry<T> {
+    /// Who opened it, where that is known. To anybody else it does not exist.
+    owner: Option<Arc<str>>,
     content: Arc<T>,
     state: State,
 }
@@ -109,11 +115,12 @@ impl<T> Sessions<T> {
         }
     }
 
-    /// Opens a new session around `content`.
-    pub(crate) fn open(self: &Arc<Self>, content: T) -> Attachment<T> {
+    /// Opens a new session of `owner` around `content`.
+    pub(crate) fn open(self: &Arc<Self>, owner: Option<Arc<str>>, content: T) -> Attachment<T> {
         let id = SessionId::random();
         let content = Arc::new(content);
         let entry = Entry {
+            owner,
             content: Arc::clone(&content),
             state: State::Attached,
         };
@@ -125,11 +132,19 @@ impl<T> Sessions<T> {
         }
     }
 
-    /// Attaches the session that `id` names. Of two that try at once exactly one succeeds.
-    pub(crate) fn resume(self: &Arc<Self>, id: &str) -> Result<Attachment<T>, ResumeError> {
+    /// Attaches the session that `id` names. Of two that try at once exactly one succeeds. Another
+    /// owner's session is as unknown as one that does not exist (`security` SR-27).
+    pub(crate) fn resume(
+        self: &Arc<Self>,
+        id: &str,
+        owner: Option<&str>,
+    ) -> Result<Attachment<T>, ResumeError> {
         let id = SessionId(id.into());
         let mut table = self.table();
-        let entry = table.sessions.get_mut(&id).ok_or(ResumeError::Unknown)?;
+        let entry = table.sessions.get_mut(&id);
+        let entry = entry
+            .filter(|entry| entry.owner.as_deref() == owner)
+            .ok_or(ResumeError::Unknown)?;
         if entry.state == State::Attached {
             return Err(ResumeError::Attached);
         }
@@ -174,6 +189,7 @@ impl<T> Sessions<T> {
             return; // Taken by `take_all`.
         };
         entry.state = State::Detached { detachment };
+        let owner = entry.owner.clone();
         table.queue.push_back(Waiting {
             id: id.clone(),
             detachment,
@@ -182,6 +198,7 @@ impl<T> Sessions<T> {
         if table.queue.len() > DETACHED_MAX {
             table.drop_stale();
         }
+        table.hasten_oldest_of(owner.as_deref());
         drop(table);
         self.detached.notify_one();
     }
@@ -227,6 +244,24 @@ impl<T> Table<T> {
         self.sessions
             .get(&waiting.id)
             .is_some_and(|entry| entry.state == state)
+    }
+
+    /// Makes the oldest detached session of an owner due at once when there are too many of them.
+    fn hasten_oldest_of(&mut self, owner: Option<&str>) {
+        let detached =
+            |entry: &&Entry<T>| entry.owner.as_deref() == owner && entry.state != State::Attached;
+        if self.sessions.values().filter(detached).count() <= DETACHED_OF_OWNER_MAX {
+            return;
+        }
+        let is_theirs = |waiting: &Waiting| {
+            let entry = self.sessions.get(&waiting.id);
+            self.is_current(waiting) && entry.is_some_and(|entry| entry.owner.as_deref() == owner)
+        };
+        let oldest = self.queue.iter().position(is_theirs);
+        if let Some(mut oldest) = oldest.and_then(|at| self.queue.remove(at)) {
+            oldest.until = Instant::now();
+            self.queue.push_front(oldest);
+        }
     }
 
     fn drop_stale(&mut self) {
@@ -286,29 +321,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_detached_session_is_resumed_with_what_it_holds() {
         let sessions = sessions();
-        let first = sessions.open("processes");
+        let first = sessions.open(None, "processes");
         let id = first.id().reveal().to_owned();
-        assert_eq!(sessions.resume(&id).unwrap_err(), ResumeError::Attached);
+        assert_eq!(
+            sessions.resume(&id, None).unwrap_err(),
+            ResumeError::Attached
+        );
         drop(first);
-        let again = sessions.resume(&id).unwrap();
+        let again = sessions.resume(&id, None).unwrap();
         assert_eq!(
             (**again.content(), again.id().reveal()),
             ("processes", id.as_str())
         );
-        assert_eq!(sessions.resume(&id).unwrap_err(), ResumeError::Attached);
+        assert_eq!(
+            sessions.resume(&id, None).unwrap_err(),
+            ResumeError::Attached
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn ids_that_were_never_given_out_are_unknown() {
         for id in ["", "nope", "00000000-0000-4000-8000-000000000000"] {
-            assert_eq!(sessions().resume(id).unwrap_err(), ResumeError::Unknown);
+            assert_eq!(
+                sessions().resume(id, None).unwrap_err(),
+                ResumeError::Unknown
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_session_nobody_comes_back_to_expires_once() {
         let sessions = sessions();
-        let id = sessions.open("left").id().clone();
+        let id = sessions.open(None, "left").id().clone();
         let began = Instant::now();
         assert_eq!(
             sessions.expired().await,
@@ -316,7 +360,7 @@ mod tests {
         );
         assert_eq!(began.elapsed(), KEEP);
         assert_eq!(
-            sessions.resume(id.reveal()).unwrap_err(),
+            sessions.resume(id.reveal(), None).unwrap_err(),
             ResumeError::Unknown
         );
     }
@@ -324,9 +368,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_resume_starts_the_clock_anew() {
         let sessions = sessions();
-        let id = sessions.open("kept").id().clone();
+        let id = sessions.open(None, "kept").id().clone();
         tokio::time::advance(KEEP - Duration::from_secs(1)).await;
-        drop(sessions.resume(id.reveal()).unwrap());
+        drop(sessions.resume(id.reveal(), None).unwrap());
         let began = Instant::now();
         assert_eq!(sessions.expired().await.len(), 1);
         assert_eq!(began.elapsed(), KEEP);
@@ -335,8 +379,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_attached_session_never_expires() {
         let sessions = sessions();
-        let id = sessions.open("held").id().clone();
-        let held = sessions.resume(id.reveal()).unwrap();
+        let id = sessions.open(None, "held").id().clone();
+        let held = sessions.resume(id.reveal(), None).unwrap();
         let waited = tokio::time::timeout(KEEP * 10, sessions.expired()).await;
         assert!(waited.is_err());
         drop(held);
@@ -345,9 +389,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_longest_waiting_goes_early_when_too_many_are_detached() {
         let sessions = sessions();
-        let first = sessions.open("first").id().clone();
-        for _ in 0..DETACHED_MAX {
-            drop(sessions.open("later"));
+        let first = sessions.open(None, "first").id().clone();
+        for number in 0..DETACHED_MAX {
+            drop(sessions.open(Some(number.to_string().into()), "later"));
         }
         assert_eq!(sessions.expired().await, vec![(first, Arc::new("first"))]);
     }
@@ -357,5 +401,32 @@ mod tests {
         let id = SessionId::random();
         assert_eq!(format!("{id}").len(), 8);
         assert!(!format!("{id:?}").contains(id.reveal()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_elses_session_does_not_exist() {
+        let sessions = sessions();
+        let theirs = sessions.open(Some("them".into()), "theirs").id().clone();
+        for owner in [None, Some("us"), Some("")] {
+            let refused = sessions.resume(theirs.reveal(), owner).unwrap_err();
+            assert_eq!(refused, ResumeError::Unknown);
+        }
+        let held = sessions.resume(theirs.reveal(), Some("them")).unwrap();
+        let refused = sessions.resume(theirs.reveal(), Some("us")).unwrap_err();
+        assert_eq!(refused, ResumeError::Unknown);
+        drop(held);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_who_leaves_too_many_behind_loses_its_own_oldest() {
+        let sessions = sessions();
+        let other = sessions.open(Some("other".into()), "other").id().clone();
+        let first = sessions.open(Some("us".into()), "first").id().clone();
+        for _ in 0..DETACHED_OF_OWNER_MAX {
+            drop(sessions.open(Some("us".into()), "later"));
+        }
+        let expired = sessions.expired().await;
+        assert_eq!(expired, [(first, Arc::new("first"))]);
+        drop(sessions.resume(other.reveal(), Some("other")).unwrap());
     }
 }

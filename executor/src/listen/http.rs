@@ -1,59 +1,102 @@
 //! What the listener's port says to plain HTTP, and the one request that turns into a websocket.
 //!
 //! Each TCP connection carries one request: a readiness probe, the upgrade, or something that is
-//! refused. Nothing here reads a body, a query or a cookie.
+//! refused. Nothing here reads a body or a cookie, and of a query only whether it carries what it
+//! should not.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Request};
-use axum::http::header::{CONNECTION, HeaderValue, ORIGIN};
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+use super::gate::{Gate, Refusal};
+use crate::audit::{Audit, Who};
+use crate::auth::Principal;
 
 /// The routes, shared by all connections.
 #[derive(Clone, Debug)]
 pub(super) struct Surface {
     routes: TowerToHyperService<Router>,
+    gate: Arc<Gate>,
 }
 
-/// Whether the request of this connection was the upgrade.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Upgraded(Arc<AtomicBool>);
+/// What is known of a connection before its request, and learned from it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) who: Who,
+    /// Whom its certificate names.
+    pub(super) certified: Option<Principal>,
+    pub(super) audit: Audit,
+    places: Arc<Semaphore>,
+    admitted: Arc<Mutex<Option<Admitted>>>,
+}
 
-impl Upgraded {
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+/// Somebody whose upgrade was accepted.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) principal: Principal,
+    /// One of the connections there may be.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    pub(super) fn new(
+        who: Who,
+        certified: Option<Principal>,
+        audit: Audit,
+        places: Arc<Semaphore>,
+    ) -> Caller {
+        Caller {
+            who,
+            certified,
+            audit,
+            places,
+            admitted: Arc::default(),
+        }
+    }
+
+    /// Whose upgrade was accepted, if the request was one and it was.
+    pub(super) fn admitted(&self) -> Option<Admitted> {
+        self.admitted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
 impl Surface {
-    pub(super) fn new() -> Surface {
+    pub(super) fn new(gate: Arc<Gate>) -> Surface {
+        let alive = || async { StatusCode::OK };
         let routes = Router::new()
             .route("/", any(upgrade))
-            .route("/readyz", get(|| async { StatusCode::OK }));
+            .route("/readyz", get(alive))
+            .route("/healthz", get(alive));
         Surface {
-            routes: TowerToHyperService::new(routes),
+            routes: TowerToHyperService::new(routes.with_state(Arc::clone(&gate))),
+            gate,
         }
     }
 
     pub(super) async fn answer(
         &self,
         mut request: hyper::Request<Incoming>,
-        upgraded: Upgraded,
+        caller: Caller,
     ) -> Result<Response, Infallible> {
-        let mut response = match refusal(&request) {
-            Some(status) => status.into_response(),
+        let mut response = match self.gate.refuse(request.uri(), request.headers()) {
+            Some(refusal) => refusal.into_response(),
             None => {
-                request.extensions_mut().insert(upgraded);
+                request.extensions_mut().insert(caller);
                 self.routes.call(request).await?
             }
         };
@@ -67,26 +110,53 @@ impl Surface {
     }
 }
 
-/// What is decided before any route is looked at.
-fn refusal(request: &hyper::Request<Incoming>) -> Option<StatusCode> {
-    // Only browsers send `Origin`, and no page has business here: a websocket to loopback is not
-    // held back by the browser, so it has to be by us. It outranks everything, also a 404.
-    request
-        .headers()
-        .contains_key(ORIGIN)
-        .then_some(StatusCode::FORBIDDEN)
-}
-
-async fn upgrade(Extension(upgraded): Extension<Upgraded>, request: Request) -> Response {
+async fn upgrade(
+    State(gate): State<Arc<Gate>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let Caller {
+        who,
+        certified,
+        audit,
+        places,
+        admitted,
+    } = caller;
+    let headers = request.headers();
+    let known = gate.recognise(headers, certified.as_ref(), &who, &audit);
+    let principal = match known.await {
+        Ok(principal) => principal,
+        Err(refusal) => return unauthenticated(refusal),
+    };
     if request.method() != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     // Subprotocols and extensions are not negotiated, so compression never is.
     match create_response_with_body(&request, Body::empty) {
         Ok(response) => {
-            upgraded.0.store(true, Ordering::Relaxed);
+            let Ok(place) = places.try_acquire_owned() else {
+                tracing::warn!("as many connections as there may be");
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return (status, "too many connections\n").into_response();
+            };
+            *admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Admitted {
+                principal,
+                _place: place,
+            });
             response
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
+}
+
+/// The same for a credential that is missing, malformed or wrong (`security` SR-6).
+fn unauthenticated(refusal: Refusal) -> Response {
+    let (status, _) = refusal;
+    let mut response = refusal.into_response();
+    let (name, value) = match status {
+        StatusCode::UNAUTHORIZED => (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        _ => (RETRY_AFTER, HeaderValue::from_static("1")),
+    };
+    response.headers_mut().insert(name, value);
+    response
 }

@@ -7,6 +7,7 @@ mod input;
 mod output;
 mod pipe;
 mod private;
+mod secret;
 mod socket;
 mod spawn;
 mod stop;
@@ -20,6 +21,7 @@ pub use facts::{
 pub use input::Input;
 pub use output::{Output, READ_MAX, Read};
 pub use private::{is_at, make_private_folder, open_private_file};
+pub use secret::{FileStamp, NotPrivate, create_secret, file_stamp, open_secret};
 pub use socket::limit_unsent;
 pub use spawn::{Command, SpawnError, Spawner, Stage, Stdio};
 pub use stop::StopSignals;

@@ -1,0 +1,162 @@
+//! What is decided about a request before anything is done for it.
+//!
+//! In this order: `Origin`, `Host`, credentials in the wrong place, then who it is. Each refusal
+//! ends the connection.
+
+use std::net::IpAddr;
+
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode, Uri};
+
+use super::args::Access;
+use super::failures::Failures;
+use super::hosts::Hosts;
+use super::tls::{Tls, TlsError};
+use crate::audit::{Audit, Event, Who};
+use crate::auth::{self, Authentication, Principal, SecretFileError};
+
+/// Parameters of a URL in which people put credentials. URLs end up in logs, so a credential that
+/// travels in one is not a credential (`security` SR-7).
+const CREDENTIAL_PARAMETERS: [&str; 6] = [
+    "token",
+    "access_token",
+    "bearer",
+    "authorization",
+    "jwt",
+    "api_key",
+];
+
+/// Header lines of one request (`security` SR-14).
+pub(super) const HEADERS_MAX: usize = 100;
+
+/// Why there is no gate, and hence no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Who may come in.
+#[derive(Debug)]
+pub struct Gate {
+    authentication: Authentication,
+    hosts: Hosts,
+    failures: Failures,
+    pub(super) tls: Option<Tls>,
+}
+
+/// A request that gets no further: the status and a line for the person behind it.
+pub(super) type Refusal = (StatusCode, &'static str);
+
+impl Gate {
+    /// Reads certificates and secrets; what is wrong with them shows now.
+    pub fn load(access: &Access, authentication: &auth::Settings) -> Result<Gate, GateError> {
+        Ok(Gate {
+            authentication: Authentication::load(authentication)?,
+            hosts: Hosts::new(access.hosts.clone()),
+            failures: Failures::new(),
+            tls: access.tls.as_ref().map(Tls::load).transpose()?,
+        })
+    }
+
+    /// What no request may be, wherever it goes.
+    pub(super) fn refuse(&self, uri: &Uri, headers: &HeaderMap) -> Option<Refusal> {
+        // Only browsers send `Origin`, and no page has business here: a websocket to loopback is
+        // not held back by the browser, so it has to be by us. It outranks everything, also a 404.
+        if headers.contains_key(ORIGIN) {
+            return Some((
+                StatusCode::FORBIDDEN,
+                "requests from web pages are refused\n",
+            ));
+        }
+        if headers.len() > HEADERS_MAX {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Some((status, "too many headers\n"));
+        }
+        let mut hosts = headers.get_all(HOST).iter();
+        let is_ours = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => self.hosts.allow(host.as_bytes()),
+            _ => false,
+        };
+        if !is_ours {
+            return Some((
+                StatusCode::FORBIDDEN,
+                "this executor is not known by that host name; start it with --allowed-host NAME\n",
+            ));
+        }
+        let query = uri.query().unwrap_or_default();
+        let carries_credential = query.split('&').any(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            CREDENTIAL_PARAMETERS
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
+        });
+        if carries_credential {
+            return Some((
+                StatusCode::BAD_REQUEST,
+                "credentials do not belong in a URL; send `Authorization: Bearer ...`\n",
+            ));
+        }
+        None
+    }
+
+    /// Who it is, for what only somebody known may have. `certified` is whom the connection has
+    /// proved already.
+    pub(super) async fn recognise(
+        &self,
+        headers: &HeaderMap,
+        certified: Option<&Principal>,
+        who: &Who,
+        audit: &Audit,
+    ) -> Result<Principal, Refusal> {
+        const DENIED: Refusal = (StatusCode::UNAUTHORIZED, "unauthorized\n");
+        const TOO_OFTEN: Refusal = (StatusCode::TOO_MANY_REQUESTS, "too many failed attempts\n");
+        let address = who.peer.map(|peer| peer.ip());
+        if address.is_some_and(|address| self.failures.is_deaf_to(address)) {
+            return Err(TOO_OFTEN);
+        }
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let header = match (values.next(), values.next()) {
+            (value, None) => value.map(|value| value.as_bytes()),
+            // Which of them would count is anybody's guess.
+            (_, Some(_)) => Some(&b""[..]),
+        };
+        let mode = self.authentication.mode();
+        match self.authentication.check(header).await {
+            Ok(principal) => {
+                if self.authentication.is_required() || certified.is_some() {
+                    audit.record(who, Event::AuthOk { mode });
+                }
+                Ok(together(certified, principal))
+            }
+            Err(denied) => {
+                tracing::info!(mode, why = %denied, "authentication failed");
+                audit.record(
+                    who,
+                    Event::AuthFail {
+                        mode,
+                        why: denied.0,
+                    },
+                );
+                Err(
+                    if address.is_some_and(|address: IpAddr| self.failures.count(address)) {
+                        TOO_OFTEN
+                    } else {
+                        DENIED
+                    },
+                )
+            }
+        }
+    }
+}
+
+/// A certificate and a credential together are another identity than each alone.
+fn together(certified: Option<&Principal>, principal: Principal) -> Principal {
+    match certified {
+        None => principal,
+        Some(certified) if principal == Principal::anybody() => certified.clone(),
+        Some(certified) => Principal::named(format!("{}+{}", certified.name(), principal.name())),
+    }
+}
