@@ -16,6 +16,9 @@ use super::{Event, Place, Shared, Who};
 /// the same, because starts do not wait.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// How long after a write even an urgent record waits, so that many commands at once share one.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// How long a disk that failed is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -32,6 +35,7 @@ pub(super) fn start(shared: Arc<Shared>, chain: Chain, end: oneshot::Sender<()>)
         batch: VecDeque::new(),
         tried: false,
         reported: 0,
+        last_write: None,
     };
     let run = move || {
         writer.run();
@@ -56,6 +60,7 @@ struct Writer {
     tried: bool,
     /// How many of the lost were reported in the file.
     reported: u64,
+    last_write: Option<Instant>,
 }
 
 impl Writer {
@@ -83,11 +88,19 @@ impl Writer {
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let until = Instant::now() + if self.batch.is_empty() { GATHER } else { RETRY };
+        let now = Instant::now();
+        let until = now + if self.batch.is_empty() { GATHER } else { RETRY };
+        let soon = self.last_write.map_or(now, |last| last + PAUSE);
         while !queue.stopping {
-            let is_time = self.batch.is_empty() && (queue.urgent || queue.is_half_full());
+            if self.batch.is_empty() && queue.is_half_full() {
+                break;
+            }
+            let until = match self.batch.is_empty() && queue.urgent {
+                true => soon,
+                false => until,
+            };
             let left = until.saturating_duration_since(Instant::now());
-            if is_time || left.is_zero() {
+            if left.is_zero() {
                 break;
             }
             let waited = shared.news.wait_timeout(queue, left);
@@ -105,6 +118,7 @@ impl Writer {
 
     fn write(&mut self) {
         self.report_losses();
+        self.last_write = Some(Instant::now());
         let done = if self.tried {
             Ok(())
         } else {

@@ -100,7 +100,8 @@ impl Exporter {
             .with_tracked_inactivity(false);
         let ours = filter_fn(|metadata| {
             metadata.is_span() && metadata.target().starts_with("farstep_executor")
-        });
+        })
+        .with_max_level_hint(tracing::Level::DEBUG);
         Some(layer.with_filter(ours).boxed())
     }
 
