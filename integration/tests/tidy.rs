@@ -267,3 +267,110 @@ fn the_page_on_compatibility_names_every_expected_difference() {
         }
     }
 }
+
+/// The arguments of every log statement and span in a text.
+fn log_statements(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for name in ["trace", "debug", "info", "warn", "error"] {
+        for end in ["!(", "_span!("] {
+            let call = format!("tracing::{name}{end}");
+            for (at, _) in text.match_indices(&call) {
+                let rest = &text[at + call.len()..];
+                let mut depth = 1;
+                let closes = |character: char| {
+                    match character {
+                        '(' => depth += 1,
+                        ')' => depth -= 1,
+                        _ => {}
+                    }
+                    depth == 0
+                };
+                found.push(&rest[..rest.find(closes).unwrap()]);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_log_statement_prints_a_whole_value() {
+    // `?value` and `{value:?}` print whatever is in it, today and after the next change of its
+    // type; what is logged is named field by field (security, SR-70).
+    let mut files = Vec::new();
+    for folder in ["protocol", "executor/src", "environments/src"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let mut seen = 0;
+    for path in files {
+        // Tests of the formatter itself say what they like.
+        if path.ends_with("executor/src/logs/line.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for statement in log_statements(&text) {
+            seen += 1;
+            let prints_debug = statement.contains('?');
+            assert!(!prints_debug, "{}: {statement}", path.display());
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn types_that_hold_contents_do_not_print_them() {
+    // Members with these names are what a peer entrusts to us. A type that has one says in its own
+    // `Debug` what may be seen of it (protocol/src/redacted.rs, or beside the type).
+    let contents = [
+        "argv",
+        "env",
+        "set",
+        "chunk",
+        "bytes",
+        "body",
+        "data_base64",
+        "token",
+        "headers",
+    ];
+    let mut files = Vec::new();
+    for folder in ["protocol/src", "executor/src"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let mut forgot = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (at, _) in text.match_indices("#[derive(") {
+            let item = &text[at..text[at..].find("\n}").map_or(text.len(), |end| at + end)];
+            let mut lines = item.lines();
+            let derives_debug = lines.next().is_some_and(|line| line.contains("Debug"));
+            // Only the derive line, its attributes, and a struct with members.
+            let head: Vec<_> = lines
+                .by_ref()
+                .take_while(|line| line.starts_with("#["))
+                .collect();
+            let declaration = item.lines().nth(head.len() + 1).unwrap_or_default();
+            let is_struct = declaration.contains("struct ") && declaration.ends_with('{');
+            let holds = |line: &str| {
+                let member = line.trim().trim_start_matches("pub(crate) ");
+                let member = member
+                    .trim_start_matches("pub(super) ")
+                    .trim_start_matches("pub ");
+                let held = |name: &&str| {
+                    member.starts_with(&format!("{name}: "))
+                        // Numbers and flags of that name are sizes and choices, and the last
+                        // one prints how many it has.
+                        && !["bool,", "usize,", "u64,", "Option<u64>,", "Strings,"]
+                            .iter()
+                            .any(|kind| member.ends_with(kind))
+                };
+                contents.iter().find(|name| held(name)).copied()
+            };
+            if derives_debug
+                && is_struct
+                && let Some(name) = item.lines().find_map(holds)
+            {
+                forgot.push(format!("{}: {declaration} {name}", path.display()));
+            }
+        }
+    }
+    assert!(forgot.is_empty(), "{forgot:#?}");
+}

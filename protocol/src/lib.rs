@@ -21,6 +21,6 @@ pub mod caller;
 pub mod frame;
 pub mod method;
 pub mod output;
-
+mod redacted;
 pub mod reorder;
 pub mod rpc;

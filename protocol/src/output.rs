@@ -79,7 +79,7 @@ pub struct Exit {
 }
 
 /// One retained piece of output, cut as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Chunk {
     /// Its position among all events.
     pub seq: Seq,

@@ -6,7 +6,8 @@ use crate::os::files::{self, Kind};
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    bytes: Vec<u8>,
+    /// One after the other.
+    text: Vec<u8>,
     items: Vec<Item>,
 }
 
@@ -19,18 +20,18 @@ struct Item {
 
 impl Names {
     pub(super) fn clear(&mut self) {
-        self.bytes.clear();
+        self.text.clear();
         self.items.clear();
     }
 
     pub(super) fn push(&mut self, name: &OsStr, kind: Kind) {
         let name = name.as_encoded_bytes();
         self.items.push(Item {
-            start: self.bytes.len(),
+            start: self.text.len(),
             len: name.len(),
             kind,
         });
-        self.bytes.extend_from_slice(name);
+        self.text.extend_from_slice(name);
     }
 
     /// Adds a name where only the `most` smallest are wanted; a directory with millions of entries
@@ -45,7 +46,7 @@ impl Names {
 
     /// By name, in the order of its bytes.
     pub(super) fn sort(&mut self) {
-        let bytes = &self.bytes;
+        let bytes = &self.text;
         self.items
             .sort_unstable_by(|a, b| slice(bytes, a).cmp(slice(bytes, b)));
     }
@@ -53,7 +54,7 @@ impl Names {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&OsStr, Kind)> {
         self.items
             .iter()
-            .map(|item| (files::name_from_bytes(slice(&self.bytes, item)), item.kind))
+            .map(|item| (files::name_from_bytes(slice(&self.text, item)), item.kind))
     }
 
     fn keep_first(&mut self, most: usize) {
@@ -61,10 +62,10 @@ impl Names {
         let mut kept = Vec::with_capacity(self.items.iter().map(|item| item.len).sum());
         for item in &mut self.items {
             let start = kept.len();
-            kept.extend_from_slice(slice(&self.bytes, item));
+            kept.extend_from_slice(slice(&self.text, item));
             item.start = start;
         }
-        self.bytes = kept;
+        self.text = kept;
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 /// How a caller wants the environment put together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvPolicy {
     pub inherit: Inherit,
     /// Keep names that look like secrets.
@@ -26,7 +27,7 @@ pub enum Inherit {
 }
 
 /// The executor's own environment, as far as it is anybody's business.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct BaseEnv {
     variables: BTreeMap<OsString, OsString>,
     prepend_path: Vec<PathBuf>,
@@ -45,6 +46,24 @@ const SECRET: [&str; 3] = ["*KEY*", "*SECRET*", "*TOKEN*"];
 const OWN: &str = "FARSTEP_*";
 
 const PATH: &str = "PATH";
+
+impl fmt::Debug for EnvPolicy {
+    /// Without the variables it sets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnvPolicy")
+            .field("inherit", &self.inherit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BaseEnv {
+    /// Without a single variable.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BaseEnv")
+            .field("prepend_path", &self.prepend_path)
+            .finish_non_exhaustive()
+    }
+}
 
 impl BaseEnv {
     /// `prepend_path` are folders of the executor that come first in an inherited `PATH`.

@@ -4,6 +4,7 @@ mod sweep;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ use super::{Host, Process, ReadyQueue};
 use crate::os::{Child, Command, SpawnError, Stdio, WindowSize};
 
 /// What to start. Paths are this machine's by now.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StartRequest {
     pub argv: Vec<String>,
     pub arg0: Option<String>,
@@ -24,6 +25,16 @@ pub struct StartRequest {
     pub env: Vec<(String, String)>,
     pub env_policy: Option<EnvPolicy>,
     pub stdio: Stdio,
+}
+
+impl fmt::Debug for StartRequest {
+    /// Without arguments and values: both may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartRequest")
+            .field("cwd", &self.cwd)
+            .field("stdio", &self.stdio)
+            .finish_non_exhaustive()
+    }
 }
 
 impl StartRequest {

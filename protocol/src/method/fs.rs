@@ -54,7 +54,7 @@ pub struct PathParams {
 }
 
 /// Result of [`READ_FILE`].
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadFileResult<'a> {
     /// The content, as base64.
@@ -63,7 +63,7 @@ pub struct ReadFileResult<'a> {
 }
 
 /// Params of [`WRITE_FILE`]. Built by [`crate::frame::write_file_request`], never by serde.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteFileParams<'a> {
     /// Which path.
@@ -299,7 +299,7 @@ pub struct ReadBlockParams<'a> {
 }
 
 /// Params of [`WRITE_BLOCK`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteBlockParams<'a> {
     /// Which handle.

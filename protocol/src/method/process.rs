@@ -29,7 +29,7 @@ pub const EXITED: &str = "process/exited";
 pub const CLOSED: &str = "process/closed";
 
 /// Params of [`START`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartParams {
     /// Any text, unique in the session until forgotten.
@@ -87,7 +87,7 @@ pub struct Metadata {
 }
 
 /// How the executor's own variables are passed on (section 7.3). All members are required.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvPolicy {
     /// What to start from.
@@ -159,7 +159,7 @@ impl OutputStream {
 }
 
 /// Params of [`OUTPUT`]. Built by [`crate::frame::process_output`], never by serde.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputParams<'a> {
     /// Whose output.
@@ -243,7 +243,7 @@ pub struct ReadResult<'a> {
 }
 
 /// One piece of output in a [`ReadResult`].
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct ReadChunk<'a> {
     /// Its place among the events of the process.
     pub seq: u64,
@@ -255,7 +255,7 @@ pub struct ReadChunk<'a> {
 }
 
 /// Params of [`WRITE`]. Built by [`crate::frame::process_write_request`], never by serde.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteParams<'a> {
     /// Which process.

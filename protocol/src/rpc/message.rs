@@ -8,7 +8,6 @@ use super::scan::{Limits, Malformed, members};
 use super::{ErrorCode, RequestId, RpcError};
 
 /// A message as it arrived, borrowing from its text.
-#[derive(Debug)]
 pub enum Message<'a> {
     /// Wants exactly one reply.
     Request(Request<'a>),
@@ -53,14 +52,15 @@ pub struct Trace {
 }
 
 /// The params of a request or notification as JSON text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Params<'a>(Option<&'a str>);
 
 impl<'a> Params<'a> {
     /// Parses them into their type. Absent params count as `null`.
     pub fn parse<T: Deserialize<'a>>(self) -> Result<T, RpcError> {
         serde_json::from_str(self.0.unwrap_or("null")).map_err(|error| {
-            RpcError::new(ErrorCode::InvalidParams, format!("invalid params: {error}"))
+            let shape = shape(&error.to_string());
+            RpcError::new(ErrorCode::InvalidParams, format!("invalid params: {shape}"))
         })
     }
 
@@ -121,6 +121,20 @@ pub fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Message<'a>, Malforme
         }
     };
     Ok(Message::Reply { id, outcome })
+}
+
+/// What is wrong with the shape of params, without the value that is: it may be a secret in the
+/// wrong place, and errors are shown and logged by whoever gets them.
+fn shape(words: &str) -> String {
+    const EXPECTED: &str = ", expected ";
+    for kind in ["invalid type", "invalid value", "unknown variant"] {
+        if let Some(rest) = words.strip_prefix(kind)
+            && let Some(at) = rest.rfind(EXPECTED)
+        {
+            return format!("{kind}{}", &rest[at..]);
+        }
+    }
+    words.to_owned()
 }
 
 fn string(json: &str) -> Option<Cow<'_, str>> {
@@ -219,6 +233,34 @@ mod tests {
             panic!("no request");
         };
         assert_eq!(request.trace, None);
+    }
+
+    #[test]
+    fn a_value_in_the_wrong_place_is_not_repeated() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only its shape matters")]
+        struct Shape {
+            names: Vec<String>,
+            kind: Option<Kind>,
+        }
+        #[derive(Debug, Deserialize)]
+        enum Kind {
+            One,
+        }
+        for (params, wanted) in [
+            (
+                r#"{"names":"secret, expected by nobody"}"#,
+                "invalid type, expected a sequence at line 1 column 37",
+            ),
+            (
+                r#"{"names":[],"kind":"secret"}"#,
+                "unknown variant, expected `One` at line 1 column 27",
+            ),
+            ("{}", "missing field `names` at line 1 column 2"),
+        ] {
+            let error = Params(Some(params)).parse::<Shape>().unwrap_err();
+            assert_eq!(error.message, format!("invalid params: {wanted}"));
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ use super::terminal::{self, WindowSize};
 const MAX_STRINGS: usize = 65_536;
 
 /// A program to start: everything about it is explicit, nothing is inherited.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Command {
     /// The program and its arguments, verbatim.
     pub argv: Vec<OsString>,
@@ -53,6 +53,16 @@ pub struct Command {
     pub cwd: PathBuf,
     /// What its first three descriptors are. It has no others.
     pub stdio: Stdio,
+}
+
+impl fmt::Debug for Command {
+    /// Without arguments and variables: both may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("cwd", &self.cwd)
+            .field("stdio", &self.stdio)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a program's standard streams are connected to.

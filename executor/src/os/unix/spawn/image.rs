@@ -2,6 +2,7 @@
 //! the child may not allocate.
 
 use std::ffi::{OsStr, OsString, c_char};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
@@ -9,10 +10,17 @@ use super::{Command, MAX_STRINGS, SpawnError};
 use crate::os::DEFAULT_PATH;
 
 /// NUL-terminated strings in one allocation, and the list of pointers to them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Strings {
     bytes: Vec<u8>,
     starts: Vec<usize>,
+}
+
+impl fmt::Debug for Strings {
+    /// How many there are: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}>", self.starts.len())
+    }
 }
 
 impl Strings {
