@@ -23,9 +23,31 @@ fn refused(args: &[&str], status: i32, words: &str) {
 fn an_address_others_can_reach_is_refused_with_the_reason_and_the_remedy() {
     for address in ["0.0.0.0:0", "[::]:0", "10.1.2.3:4500"] {
         let listen = format!("ws://{address}");
-        refused(&["--listen", &listen], 2, "no authentication yet");
+        refused(&["--listen", &listen], 2, "farstep-executor token new");
         refused(&["--listen", &listen], 2, "ssh -L");
     }
+}
+
+#[test]
+fn a_new_token_is_printed_alone_or_written_for_its_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("token");
+    let new = |arguments: &[&str]| {
+        let mut command = assert_cmd::Command::new(PROGRAM);
+        command.args(["token", "new"]).args(arguments).assert()
+    };
+    new(&[])
+        .success()
+        .stdout(predicate::str::is_match("^fst1_[0-9a-f]{72}\n$").unwrap())
+        .stderr(predicate::str::is_match("sha256 .*: [0-9a-f]{64}\n$").unwrap());
+    let file = out.to_str().unwrap();
+    new(&["--out", file])
+        .success()
+        .stdout(predicate::str::starts_with("sha256: "));
+    assert!(std::fs::read_to_string(&out).unwrap().starts_with("fst1_"));
+    new(&["--out", file])
+        .code(1)
+        .stderr(predicate::str::contains("is there already"));
 }
 
 #[test]
