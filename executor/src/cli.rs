@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = DETACHED_SECONDS)]
     detached_seconds: u64,
 
+    /// Seconds between pings to a caller; two unanswered ones end its connection (1 to 300)
+    #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS)]
+    ping_seconds: u64,
+
     #[command(flatten)]
     auth: AuthArgs,
 
@@ -88,6 +92,13 @@ const DETACHED_SECONDS: u64 = 80;
 /// Below this a client that is still trying to recover would find its session gone.
 const DETACHED_SECONDS_MIN: u64 = 60;
 
+/// Keeps what stands between us and a caller from forgetting the connection, and frees a session
+/// from a caller that vanished within a minute and a half.
+const PING_SECONDS: u64 = 30;
+
+/// Beyond this a session would stay with a vanished caller for longer than anybody waits.
+const PING_SECONDS_MAX: u64 = 300;
+
 /// Below this a fast command would lose its first output to the first slow poll.
 const RETAIN_BYTES_MIN: usize = 64 * 1024;
 
@@ -106,6 +117,8 @@ pub struct Settings {
     pub auth: auth::Settings,
     /// Who may reach the listener.
     pub access: Access,
+    /// How often a silent caller is asked for a sign of life.
+    pub ping_interval: Duration,
     /// What is recorded of what happens here, and where.
     pub audit: audit::Settings,
 }
@@ -130,6 +143,7 @@ impl Settings {
             detached: Duration::from_secs(DETACHED_SECONDS),
             auth: auth::Settings::None,
             access: Access::default(),
+            ping_interval: Duration::from_secs(PING_SECONDS),
             audit: audit::Settings::off(),
         }
     }
@@ -167,6 +181,8 @@ pub enum Refused {
     RetainTooLittle,
     #[error("--detached-seconds must be at least {DETACHED_SECONDS_MIN}")]
     DetachedTooShort,
+    #[error("--ping-seconds must be between 1 and {PING_SECONDS_MAX}")]
+    Ping,
     #[error(transparent)]
     Auth(#[from] auth::Refused),
     #[error(transparent)]
@@ -205,6 +221,9 @@ impl TryFrom<Args> for Settings {
         if args.detached_seconds < DETACHED_SECONDS_MIN {
             return Err(Refused::DetachedTooShort);
         }
+        if !(1..=PING_SECONDS_MAX).contains(&args.ping_seconds) {
+            return Err(Refused::Ping);
+        }
         Ok(Settings {
             listen,
             calls_at_once: args.concurrent_requests.map(usize::from),
@@ -212,6 +231,7 @@ impl TryFrom<Args> for Settings {
             detached: Duration::from_secs(args.detached_seconds),
             auth,
             access,
+            ping_interval: Duration::from_secs(args.ping_seconds),
             audit: args.audit.try_into()?,
         })
     }
@@ -351,6 +371,17 @@ mod tests {
     }
 
     #[test]
+    fn pings_are_neither_a_flood_nor_given_up() {
+        for seconds in ["0", "301"] {
+            assert_eq!(settings(&["--ping-seconds", seconds]), Err(Refused::Ping));
+        }
+        for seconds in [1, 300] {
+            let settings = settings(&["--ping-seconds", &seconds.to_string()]).unwrap();
+            assert_eq!(settings.ping_interval, Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
     fn anything_else_is_refused_with_status_one() {
         let odd = [
             "ws://127.0.0.1",
@@ -404,6 +435,7 @@ mod tests {
             detached: Duration::from_secs(60),
             auth: auth::Settings::None,
             access: Access::default(),
+            ping_interval: Duration::from_secs(PING_SECONDS),
             audit: audit::Settings::off(),
         };
         assert_eq!(most, Ok(wanted));

@@ -261,7 +261,11 @@ impl Known {
         match upgrade {
             Ok(Some((stream, read, admitted))) => {
                 who.principal = Some(Arc::clone(admitted.principal.name()));
-                let wire = Served::new(stream, read, &Options::server());
+                let options = Options {
+                    ping_interval: Some(server.ping_interval()),
+                    ..Options::server()
+                };
+                let wire = Served::new(stream, read, &options);
                 let (end, wire) = connection::serve(&server, wire, who, &stop).await;
                 tracing::info!(%end, "connection ended");
                 linger(end, wire).await;

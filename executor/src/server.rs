@@ -34,6 +34,7 @@ pub struct Server {
     info_json: String,
     in_place: InPlace,
     calls_at_once: usize,
+    ping_interval: Duration,
     audit: Audit,
     counters: Counters,
 }
@@ -60,6 +61,7 @@ impl Server {
             info_json,
             in_place: InPlace::new(pool::WORKERS),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
+            ping_interval: settings.ping_interval,
             audit,
             counters: Counters::default(),
         })
@@ -124,6 +126,10 @@ impl Server {
         &self.in_place
     }
 
+    pub(crate) fn ping_interval(&self) -> Duration {
+        self.ping_interval
+    }
+
     pub(crate) fn calls_at_once(&self) -> usize {
         self.calls_at_once
     }
@@ -166,7 +172,7 @@ fn process_settings(settings: &Settings) -> process::Settings {
 }
 
 /// The limits in force, as `environment/info` names them.
-fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str, u64); 18] {
+fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str, u64); 19] {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     [
         ("messageBytes", count(MESSAGE_BYTES_MAX)),
@@ -190,6 +196,7 @@ fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str,
         ("detachedSessions", count(session::DETACHED_OF_OWNER_MAX)),
         ("connections", count(listen::CONNECTIONS_MAX)),
         ("unknownConnections", count(listen::UNKNOWN_MAX)),
+        ("pingSeconds", settings.ping_interval.as_secs()),
     ]
 }
 
