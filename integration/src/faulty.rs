@@ -1,7 +1,7 @@
 //! A TCP link that fails: in the middle of a frame, silently, or by being slow.
 //!
 //! It carries bytes and knows nothing of messages, so what breaks, breaks anywhere. What happens
-//! to a connection is decided when it is accepted ([`FaultyLink::next`]) or from outside while it
+//! to a connection is decided when it is accepted ([`FaultyLink::plan`]) or from outside while it
 //! lives.
 
 use std::collections::VecDeque;
@@ -89,7 +89,7 @@ impl FaultyLink {
     }
 
     /// Decides about the next connection that has no fate yet.
-    pub fn next(&self, fate: Fate) {
+    pub fn plan(&self, fate: Fate) {
         self.shared.fates().push_back(fate);
     }
 

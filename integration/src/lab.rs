@@ -55,9 +55,15 @@ impl Lab {
 
     /// Starts one of our executors as a websocket listener in a folder of its own.
     pub async fn executor(&self, name: &str) -> Result<Executor> {
+        self.executor_with(name, &[]).await
+    }
+
+    /// The same, with arguments of its own.
+    pub async fn executor_with(&self, name: &str, arguments: &[&str]) -> Result<Executor> {
         let mut command = Command::new(&self.programs.executor);
         command
             .args(["--listen", "ws://127.0.0.1:0"])
+            .args(arguments)
             .env("XDG_STATE_HOME", self.state());
         Executor::start(&mut command, self.folder(name)?).await
     }
@@ -101,6 +107,15 @@ impl Lab {
     }
 }
 
+/// Memory of a program, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Resident now.
+    pub now: u64,
+    /// Resident at most so far.
+    pub at_most: u64,
+}
+
 /// A websocket executor, ours or the peer's.
 #[derive(Debug)]
 pub struct Executor {
@@ -134,6 +149,22 @@ impl Executor {
     /// Waits for its end.
     pub async fn finish(self) -> Result<Finished> {
         self.running.finish().await
+    }
+
+    /// What it holds in memory now and held at most, in bytes.
+    pub fn memory(&self) -> Result<Memory> {
+        let path = format!("/proc/{}/status", self.running.pid()?.as_raw_nonzero());
+        let status = std::fs::read_to_string(path)?;
+        let field = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            let kilobytes: u64 = number.context("no such line")?.parse()?;
+            Ok(kilobytes * 1024)
+        };
+        Ok(Memory {
+            now: field("VmRSS:")?,
+            at_most: field("VmHWM:")?,
+        })
     }
 
     /// Kills it as a power cut would.

@@ -2,6 +2,7 @@
 //!
 //! A test states only what differs. [`Lab`] gives it a fresh home, real executors and a way to
 //! run `farstep`; [`Link`] stands between the two and delays and records what crosses;
+//! [`FaultyLink`] breaks in ways of its own, [`Wire`] speaks to an executor without any help, and
 //! [`ScriptedModel`] and [`MockModel`] answer sampling requests.
 //!
 //! ```text
@@ -10,21 +11,29 @@
 //!      └──▶ Link (delay, record) ──▶ farstep-executor / codex exec-server
 //! ```
 
+mod faulty;
+mod follower;
 mod lab;
 mod link;
+mod luck;
 mod mock;
 mod model;
 mod peer;
 mod programs;
 mod running;
+mod wire;
 
-pub use lab::{Executor, Lab};
+pub use faulty::{Fate, FaultyLink};
+pub use follower::{Follower, Wrong, decode, encode};
+pub use lab::{Executor, Lab, Memory};
 pub use link::{Crossing, Link, Side};
+pub use luck::Luck;
 pub use mock::MockModel;
 pub use model::{Reply, ScriptedModel};
 pub use peer::Peer;
 pub use programs::Programs;
 pub use running::{Finished, Running};
+pub use wire::{Outcome, Refusal, SESSION_ATTACHED, Wire, script};
 
 /// How long anything in a test may take before it counts as stuck.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

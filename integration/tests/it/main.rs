@@ -2,7 +2,9 @@
 
 mod demo;
 mod exec;
+mod faults;
 mod interrupt;
 mod local;
+mod resume;
 mod round_trips;
 mod scripts;
