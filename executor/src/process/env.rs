@@ -45,6 +45,9 @@ const SECRET: [&str; 3] = ["*KEY*", "*SECRET*", "*TOKEN*"];
 /// Credentials of the executor itself are never handed on, whatever a caller asks for.
 const OWN: &str = "FARSTEP_*";
 
+/// Where the executor's own spans go, with the credentials for it in headers.
+const OWN_HEADERS: &str = "OTEL_EXPORTER_OTLP*_HEADERS";
+
 const PATH: &str = "PATH";
 
 impl fmt::Debug for EnvPolicy {
@@ -71,7 +74,8 @@ impl BaseEnv {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         prepend_path: Vec<PathBuf>,
     ) -> BaseEnv {
-        let is_own_secret = |name: &OsStr| matches(OWN, name) && looks_secret(name);
+        let is_own_secret =
+            |name: &OsStr| (matches(OWN, name) && looks_secret(name)) || matches(OWN_HEADERS, name);
         BaseEnv {
             variables: variables
                 .into_iter()
@@ -191,6 +195,8 @@ mod tests {
             ("api_key", "k"),
             ("GITHUB_TOKEN", "t"),
             ("FARSTEP_TOKEN", "never"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "never"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "never"),
             ("FARSTEP_HOME", "/etc/farstep"),
         ];
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
