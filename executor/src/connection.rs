@@ -97,6 +97,8 @@ struct Connection<W> {
     sending: Option<Box<Pieces>>,
     /// Whose turn it is when both large answers and output are waiting.
     output_next: bool,
+    /// Whose turn it is when both a process and other long work have something to say.
+    note_next: bool,
 }
 
 /// How far the handshake is.
@@ -119,6 +121,7 @@ impl<W: Wire> Connection<W> {
             outbox: Outbox::default(),
             sending: None,
             output_next: false,
+            note_next: false,
         }
     }
 
@@ -352,11 +355,19 @@ impl<W: Wire> Connection<W> {
         Ok(bytes)
     }
 
+    /// What processes and other long work say, in turn.
     fn next_output(&mut self, cx: &mut Context<'_>) -> Option<Text> {
-        match &mut self.phase {
+        self.note_next = !self.note_next;
+        if self.note_next
+            && let Some(note) = self.calls.next_note(cx)
+        {
+            return Some(note);
+        }
+        let event = match &mut self.phase {
             Phase::Open(attached) | Phase::Greeted(attached) => attached.next_event(cx),
             Phase::Silent => None,
-        }
+        };
+        event.or_else(|| self.calls.next_note(cx))
     }
 
     /// Ends the session's attachment at once, then the connection with the reason, if it can

@@ -14,6 +14,7 @@
 mod blocks;
 mod content;
 mod files;
+mod notes;
 mod process;
 mod record;
 mod sandbox;
@@ -42,7 +43,9 @@ use crate::process::{Process, Table};
 use crate::server::Server;
 use crate::shown::Shown;
 use crate::trace::TraceContext;
+use crate::watch::Awaited;
 pub(crate) use content::{Pieces, TornError};
+use notes::Notes;
 pub(crate) use process::{PROCESS_ID_BYTES_MAX, WRITE_ID_BYTES_MAX};
 
 /// What became of a request.
@@ -88,6 +91,8 @@ enum Effect {
     Started(Box<str>, Option<Arc<Process>>),
     /// A handle has its file, or has not.
     Opened(Reservation, Option<Handle>),
+    /// Something is waited for from now on.
+    Watching(u64, Awaited),
     /// A handle's file failed.
     Failed(Box<str>, Arc<Handle>),
 }
@@ -119,6 +124,7 @@ pub(crate) struct Calls {
     /// Processes being started, each with the requests that came for it meanwhile.
     starting: HashMap<Box<str>, Vec<Text>>,
     parked: usize,
+    notes: Notes,
 }
 
 /// A call that may block, with the id to answer it under.
@@ -170,6 +176,7 @@ impl Calls {
             handles: Handles::new(),
             starting: HashMap::new(),
             parked: 0,
+            notes: Notes::new(),
         }
     }
 
@@ -282,6 +289,7 @@ impl Calls {
             fs_method::READ_BLOCK => self.read_block(id, params.parse()?),
             fs_method::WRITE_BLOCK => self.write_block(message, id, params.parse()?),
             fs_method::CLOSE => self.close(id, params.parse()?),
+            fs_method::WATCH_MISSING => self.watch_missing(id, params.parse()?),
             _ => Err(errors::unknown_method(&method)),
         }
     }
@@ -326,6 +334,7 @@ impl Calls {
             }
             Effect::Opened(reservation, Some(handle)) => self.handles.install(reservation, handle),
             Effect::Opened(reservation, None) => self.handles.release(reservation),
+            Effect::Watching(id, awaited) => self.notes.watch(id, awaited),
             Effect::Failed(id, handle) => self.handles.discard(&id, &handle),
         }
         Released {
@@ -377,14 +386,13 @@ const UNKNOWN: &str = "unknown";
 
 /// A method's name as one that cannot be anything a peer makes up.
 fn known(method: &str) -> &'static str {
-    const ELSEWHERE: [&str; 5] = [
+    const ELSEWHERE: [&str; 4] = [
         "capabilities/discoverV2",
         "capabilityRoots/discoverV1",
         "environmentConfig/read",
-        "fs/watchMissing",
         "http/request",
     ];
-    const HERE: [&str; 20] = [
+    const HERE: [&str; 21] = [
         environment::INFO,
         environment::STATUS,
         process_method::START,
@@ -405,6 +413,7 @@ fn known(method: &str) -> &'static str {
         fs_method::READ_BLOCK,
         fs_method::WRITE_BLOCK,
         fs_method::CLOSE,
+        fs_method::WATCH_MISSING,
     ];
     let mut known = HERE.into_iter().chain(ELSEWHERE);
     known.find(|name| *name == method).unwrap_or(UNKNOWN)

@@ -35,6 +35,7 @@ mod session;
 mod shown;
 mod stdio;
 mod trace;
+mod watch;
 
 pub use info::Host;
 pub use listen::{

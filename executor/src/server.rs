@@ -20,7 +20,7 @@ use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
 use crate::session::{ResumeError, Sessions};
 use crate::{connection, dispatch, fs};
-use crate::{listen, session};
+use crate::{listen, session, watch};
 
 /// How long children may take to be gone when the executor stops. They are killed, so this is
 /// only the kernel's time; beyond it we go, and the parent-death signal is behind us.
@@ -158,7 +158,7 @@ impl Server {
 }
 
 /// What can be used beyond the core of the protocol.
-const CAPABILITIES: [&str; 1] = ["fileWriteStreaming"];
+const CAPABILITIES: [&str; 2] = ["fileWriteStreaming", "fsWatchMissing"];
 
 fn process_settings(settings: &Settings) -> process::Settings {
     let mut chosen = process::Settings {
@@ -192,6 +192,7 @@ fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str,
         ("retainedChunks", count(processes.output.retained_chunks)),
         ("readFileBytes", fs::READ_FILE_BYTES_MAX),
         ("fileHandles", count(fs::HANDLES_MAX)),
+        ("watchedPaths", count(watch::PATHS_MAX)),
         ("detachedSeconds", settings.detached.as_secs()),
         ("detachedSessions", count(session::DETACHED_OF_OWNER_MAX)),
         ("connections", count(listen::CONNECTIONS_MAX)),

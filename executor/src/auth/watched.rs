@@ -74,7 +74,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 let mut state = self.state();
                 state.value = Arc::clone(&made);
                 state.stamps = stamps;
-                tracing::info!(file = ?self.paths.first(), "read again, because it changed");
+                tracing::info!("a secret or certificate changed and was read again");
                 (made, true)
             }
             Ok(Some((stamps, Err(error)))) => {

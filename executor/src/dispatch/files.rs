@@ -332,7 +332,7 @@ fn place(params: &PathParams) -> Result<(PathBuf, Links), RpcError> {
     Ok((host(&params.path)?, links(params.follow_symlinks)))
 }
 
-fn host(path: &PathUri) -> Result<PathBuf, RpcError> {
+pub(super) fn host(path: &PathUri) -> Result<PathBuf, RpcError> {
     path.to_host().map_err(|error| errors::path(&error))
 }
 

@@ -34,6 +34,10 @@ pub const READ_BLOCK: &str = "fs/readBlock";
 pub const WRITE_BLOCK: &str = "fs/writeBlock";
 /// Request: closes a handle.
 pub const CLOSE: &str = "fs/close";
+/// Waits for paths to appear or for one to disappear; capability `fsWatchMissing`.
+pub const WATCH_MISSING: &str = "fs/watchMissing";
+/// What a watch waited for has happened, and the watch is over.
+pub const MISSING_CHANGED: &str = "fs/missingChanged";
 
 /// Params of [`READ_FILE`], [`GET_METADATA`], [`CANONICALIZE`] and [`READ_DIRECTORY`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -322,4 +326,32 @@ pub struct Handle {
 
 fn is_true(flag: &bool) -> bool {
     *flag
+}
+
+/// Params of [`WATCH_MISSING`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchMissingParams {
+    /// Chosen by the caller; one watch of a connection has it at a time.
+    pub watch_id: u64,
+    /// Any of these appears.
+    pub missing: Vec<PathUri>,
+    /// Or this one disappears.
+    #[serde(default)]
+    pub present: Option<PathUri>,
+}
+
+/// Result of [`WATCH_MISSING`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchMissingResult {
+    /// Whether there is something to wait for.
+    pub watching: bool,
+}
+
+/// Params of [`MISSING_CHANGED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingChangedParams {
+    /// Which watch.
+    pub watch_id: u64,
 }

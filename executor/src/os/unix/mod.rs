@@ -4,6 +4,7 @@ mod child;
 mod facts;
 pub mod files;
 mod input;
+mod notices;
 mod output;
 mod pipe;
 mod private;
@@ -19,6 +20,7 @@ pub use facts::{
     DEFAULT_PATH, Shell, default_shell, home_folder, host_name, os_name, state_folder,
 };
 pub use input::Input;
+pub use notices::FolderNotices;
 pub use output::{Output, READ_MAX, Read};
 pub use private::{is_at, make_private_folder, open_private_file};
 pub use secret::{FileStamp, NotPrivate, create_secret, file_stamp, open_secret};
