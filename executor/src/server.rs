@@ -172,9 +172,9 @@ fn process_settings(settings: &Settings) -> process::Settings {
 }
 
 /// The limits in force, as `environment/info` names them.
-fn limits(settings: &Settings, processes: &process::Settings) -> [(&'static str, u64); 19] {
+fn limits(settings: &Settings, processes: &process::Settings) -> Vec<(&'static str, u64)> {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    [
+    vec![
         ("messageBytes", count(MESSAGE_BYTES_MAX)),
         ("frameBytes", count(FRAME_BYTES_MAX)),
         ("requestsInFlight", count(connection::IN_FLIGHT_MAX)),
