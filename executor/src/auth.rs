@@ -25,6 +25,7 @@ pub use token::{NewToken, TokenArgs, TokenError};
 pub(crate) use secret_file::read as read_secret;
 pub(crate) use watched::Watched;
 
+use crate::audit::Audit;
 use signed::Verifier;
 use token::Tokens;
 
@@ -87,6 +88,15 @@ impl Authentication {
                 Authentication::Signed(Box::new(Verifier::load(settings)?))
             }
         })
+    }
+
+    /// Has a change of the secret recorded from now on.
+    pub(crate) fn report_to(&self, audit: &Audit) {
+        match self {
+            Authentication::None => {}
+            Authentication::Capability(tokens) => tokens.report_to(audit),
+            Authentication::Signed(verifier) => verifier.report_to(audit),
+        }
     }
 
     /// The name of the mode, for logs.

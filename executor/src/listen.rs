@@ -123,6 +123,7 @@ impl Listener {
         server
             .audit()
             .record(&Who::default(), Event::Listen { address });
+        self.gate.report_to(server.audit());
         let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let waiting = WaitingRoom::new(UNKNOWN_MAX);

@@ -374,3 +374,38 @@ fn types_that_hold_contents_do_not_print_them() {
     }
     assert!(forgot.is_empty(), "{forgot:#?}");
 }
+
+#[test]
+fn what_is_recorded_and_the_flags_for_it_are_documented() {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let mut names = BTreeSet::new();
+    let events = std::fs::read_to_string(root().join("executor/src/audit/event.rs")).unwrap();
+    for line in events
+        .lines()
+        .filter(|line| line.contains("Event::") && line.contains("=> \""))
+    {
+        names.extend(line.split('"').nth(1).map(|name| format!("`{name}`")));
+    }
+    assert!(names.len() > 20, "{names:?}");
+    for (file, fields) in [("audit/args.rs", "    audit_"), ("logs.rs", "    pub log_")] {
+        let text = std::fs::read_to_string(root().join("executor/src").join(file)).unwrap();
+        for line in text.lines().filter(|line| line.starts_with(fields)) {
+            let field = line
+                .trim()
+                .trim_start_matches("pub ")
+                .split(':')
+                .next()
+                .unwrap();
+            names.insert(format!("--{}", field.replace('_', "-")));
+        }
+    }
+    assert!(
+        names.contains("--audit-required") && names.contains("--log-format"),
+        "{names:?}"
+    );
+    let missing: Vec<_> = names.iter().filter(|name| !page.contains(*name)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/operations.md does not name {missing:?}"
+    );
+}

@@ -101,7 +101,7 @@ pub enum Event {
     },
     /// A setting changed while we ran.
     ConfigChange {
-        what: &'static str,
+        what: String,
     },
     /// Records that could not be kept.
     Lost {

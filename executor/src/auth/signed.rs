@@ -11,6 +11,7 @@ use super::args::SignedSettings;
 use super::secret_file::{self, SecretFileError};
 use super::watched::Watched;
 use super::{Denied, Principal};
+use crate::audit::Audit;
 
 /// Shortest shared secret: as long as what HMAC-SHA-256 yields (RFC 7518 section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
@@ -48,6 +49,10 @@ struct Claims {
 }
 
 impl Verifier {
+    pub(super) fn report_to(&self, audit: &Audit) {
+        self.file.report_to(audit);
+    }
+
     pub(super) fn load(settings: &SignedSettings) -> Result<Verifier, SecretFileError> {
         let path = settings.secret.clone();
         let file = Watched::new(vec![path.clone()], move || key_of_file(&path))?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::{SignedSettings, TokenSource};
 use super::*;
+use crate::audit;
 
 #[derive(Parser)]
 struct Flags {
@@ -145,6 +146,11 @@ async fn a_rotated_token_and_the_one_before_it_are_both_valid_for_a_while() {
     let path = secret(folder.path(), b"old");
     let authentication = Authentication::load(&capability(&path)).unwrap();
     assert!(allows(&authentication, "old").await);
+    let log = folder.path().join("audit.jsonl");
+    let mut kept = audit::Settings::on();
+    kept.place = audit::Place::At(log.clone());
+    let audit = Audit::start(&kept, None).unwrap();
+    authentication.report_to(&audit);
     secret(folder.path(), b"new token");
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(allows(&authentication, "new token").await);
@@ -152,6 +158,13 @@ async fn a_rotated_token_and_the_one_before_it_are_both_valid_for_a_while() {
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(allows(&authentication, "new token").await);
     assert!(!allows(&authentication, "old").await);
+
+    tokio::time::resume();
+    audit.finish().await;
+    let records = std::fs::read_to_string(log).unwrap();
+    let change = format!(r#""ev":"config.change","pid":{}"#, std::process::id());
+    assert_eq!(records.matches(&change).count(), 1, "{records}");
+    assert!(!records.contains("new token"));
 }
 
 #[tokio::test(start_paused = true)]

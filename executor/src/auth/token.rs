@@ -16,6 +16,7 @@ use super::args::TokenSource;
 use super::secret_file::{self, SecretFileError};
 use super::watched::Watched;
 use super::{Denied, Principal};
+use crate::audit::Audit;
 use crate::os;
 
 /// What every token of ours begins with, so that secret scanners know it (`security` SR-9).
@@ -63,6 +64,12 @@ impl Tokens {
             overlap,
             known: Mutex::new(known),
         })
+    }
+
+    pub(super) fn report_to(&self, audit: &Audit) {
+        if let Some(file) = &self.file {
+            file.report_to(audit);
+        }
     }
 
     pub(super) async fn check(&self, token: &str) -> Result<Principal, Denied> {

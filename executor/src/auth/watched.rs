@@ -4,11 +4,12 @@
 //! in the background. What cannot be read any more stays in force as it was, and that is said.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::audit::{Audit, Event, Who};
 use crate::os::{self, FileStamp};
 
 /// Between two looks at the files.
@@ -22,6 +23,7 @@ pub(crate) struct Watched<T> {
     paths: Vec<PathBuf>,
     make: Arc<Make<T>>,
     state: Mutex<State<T>>,
+    audit: OnceLock<Audit>,
 }
 
 struct State<T> {
@@ -50,6 +52,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 stamps,
                 looked: Instant::now(),
             }),
+            audit: OnceLock::new(),
         })
     }
 
@@ -74,7 +77,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 let mut state = self.state();
                 state.value = Arc::clone(&made);
                 state.stamps = stamps;
-                tracing::info!("a secret or certificate changed and was read again");
+                drop(state);
+                self.report();
                 (made, true)
             }
             Ok(Some((stamps, Err(error)))) => {
@@ -85,6 +89,19 @@ impl<T: Send + Sync + 'static> Watched<T> {
             }
             // Unchanged, or the runtime is ending.
             Ok(None) | Err(_) => (value, false),
+        }
+    }
+
+    /// Has changes recorded from now on.
+    pub(crate) fn report_to(&self, audit: &Audit) {
+        self.audit.get_or_init(|| audit.clone());
+    }
+
+    fn report(&self) {
+        tracing::info!("a secret or certificate changed and was read again");
+        if let (Some(audit), Some(file)) = (self.audit.get(), self.paths.first()) {
+            let what = file.display().to_string();
+            audit.record(&Who::default(), Event::ConfigChange { what });
         }
     }
 

@@ -61,6 +61,14 @@ impl Gate {
         })
     }
 
+    /// Has changes of certificates and secrets recorded from now on.
+    pub(super) fn report_to(&self, audit: &Audit) {
+        self.authentication.report_to(audit);
+        if let Some(tls) = &self.tls {
+            tls.report_to(audit);
+        }
+    }
+
     /// What no request may be, wherever it goes.
     pub(super) fn refuse(&self, uri: &Uri, headers: &HeaderMap) -> Option<Refusal> {
         // Only browsers send `Origin`, and no page has business here: a websocket to loopback is

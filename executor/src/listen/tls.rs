@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::args::TlsSettings;
+use crate::audit::Audit;
 use crate::auth::{Principal, SecretFileError, Watched, read_secret};
 
 /// Bytes of a certificate's SHA-256 that name its holder.
@@ -56,6 +57,10 @@ impl Tls {
             config: Watched::new(files.cloned().collect(), move || config(&of))?,
             wants_certificates,
         })
+    }
+
+    pub(super) fn report_to(&self, audit: &Audit) {
+        self.config.report_to(audit);
     }
 
     /// Shakes hands. The principal is whom the peer's certificate names, if one is wanted.
