@@ -24,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -41,6 +41,10 @@ const WAITING_MAX: usize = 8192;
 
 /// Memory they may take, for records with long paths.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Records a second of what anybody can cause who reaches the port, known to us or not. More are
+/// counted as lost: else a stranger could push out of the file what it was kept for.
+const STRANGERS_A_SECOND: u32 = 256;
 
 /// How long the end of the executor waits for the last records.
 const FINISH_MAX: Duration = Duration::from_secs(1);
@@ -85,6 +89,14 @@ struct Queue {
     /// Something is in it that shall not wait for company.
     urgent: bool,
     stopping: bool,
+    strangers: Strangers,
+}
+
+/// How many records of strangers there were in the second that began then.
+#[derive(Default)]
+struct Strangers {
+    began: Option<Instant>,
+    count: u32,
 }
 
 impl Audit {
@@ -198,7 +210,8 @@ impl Shared {
             event,
         };
         let mut queue = self.queue();
-        if queue.is_full() || queue.stopping {
+        let may = !entry.event.is_of_strangers() || queue.strangers.admit(Instant::now());
+        if queue.is_full() || queue.stopping || !may {
             drop(queue);
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -220,6 +233,18 @@ impl Shared {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Strangers {
+    fn admit(&mut self, now: Instant) -> bool {
+        let is_new = |began: Instant| now.duration_since(began) >= Duration::from_secs(1);
+        if self.began.is_none_or(is_new) {
+            self.began = Some(now);
+            self.count = 0;
+        }
+        self.count += 1;
+        self.count <= STRANGERS_A_SECOND
     }
 }
 

@@ -174,6 +174,11 @@ impl Event {
         }
     }
 
+    /// Whether somebody causes it who has proved nothing yet.
+    pub(super) fn is_of_strangers(&self) -> bool {
+        matches!(self, Event::Connect | Event::AuthFail { .. })
+    }
+
     /// Whether it must reach the disk at once: what is started now may be what kills us.
     pub(super) fn is_urgent(&self) -> bool {
         matches!(

@@ -120,7 +120,7 @@ async fn what_finds_no_room_is_counted_and_the_file_says_so() {
     // The first is in the hands of the thread now, and stays there.
     until(|| audit.0.as_ref().unwrap().failing.load(Ordering::Relaxed)).await;
     for _ in 0..WAITING_MAX + surplus {
-        audit.record(&Who::default(), Event::Connect);
+        audit.record(&Who::default(), Event::SessionNew);
     }
     assert_eq!(audit.lost(), surplus as u64);
     // Not required, so nothing is refused.
@@ -140,4 +140,34 @@ async fn what_finds_no_room_is_counted_and_the_file_says_so() {
         .collect();
     assert_eq!(lost, [surplus]);
     assert_eq!(verify(&[&path]).unwrap().records, written as u64 + 1);
+}
+
+#[tokio::test]
+async fn strangers_cannot_push_out_what_others_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let audit = Audit::start(&at(&path), None).unwrap();
+    let began = Instant::now();
+    let flood = 50_000;
+    for _ in 0..flood {
+        audit.record(&Who::default(), Event::Connect);
+    }
+    let seconds = u32::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    audit.record(&Who::default(), Event::SessionNew);
+    audit.finish().await;
+    let kept = records(&path)
+        .iter()
+        .filter(|record| record["ev"] == "connect")
+        .count();
+    assert!(
+        kept <= usize::try_from((seconds + 1) * STRANGERS_A_SECOND).unwrap(),
+        "{kept}"
+    );
+    assert_eq!(audit.lost(), u64::try_from(flood - kept).unwrap());
+    let lost = records(&path)
+        .iter()
+        .filter_map(|record| record["count"].as_u64())
+        .sum::<u64>();
+    assert_eq!(lost, audit.lost());
+    assert!(names(&path).contains(&"session.new".to_owned()));
 }
