@@ -26,6 +26,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use farstep_protocol::frame;
 use farstep_protocol::method::{environment, fs as fs_method, process as process_method};
@@ -121,10 +122,22 @@ pub(crate) struct Calls {
     /// Admitted, but behind a conflicting call. Bounded with what is in flight.
     waiting: HashMap<Ticket, Job>,
     handles: Handles,
+    /// Ends recursive file calls that nobody waits for any more.
+    gone: Gone,
     /// Processes being started, each with the requests that came for it meanwhile.
     starting: HashMap<Box<str>, Vec<Text>>,
     parked: usize,
     notes: Notes,
+}
+
+/// Set when the connection has ended and its calls are dropped.
+#[derive(Default)]
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A call that may block, with the id to answer it under.
@@ -174,6 +187,7 @@ impl Calls {
             last_ticket: 0,
             waiting: HashMap::new(),
             handles: Handles::new(),
+            gone: Gone::default(),
             starting: HashMap::new(),
             parked: 0,
             notes: Notes::new(),
@@ -497,5 +511,19 @@ impl fmt::Debug for Calls {
         f.debug_struct("Calls")
             .field("waiting", &self.waiting())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_connection_cancels_its_recursive_calls() {
+        let calls = Calls::new(Server::for_tests());
+        let cancelled = Arc::clone(&calls.gone.0);
+        assert!(!cancelled.load(Ordering::Relaxed));
+        drop(calls);
+        assert!(cancelled.load(Ordering::Relaxed));
     }
 }

@@ -322,6 +322,51 @@ async fn a_read_sent_right_behind_a_write_sees_what_was_written() {
 }
 
 #[tokio::test]
+async fn what_is_asked_right_behind_a_new_directory_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut peer = Peer::open(&Server::for_tests()).await;
+    std::fs::create_dir(folder.path().join("source")).unwrap();
+    std::fs::write(folder.path().join("source/f"), "x").unwrap();
+    let at = |name: &str| uri(&folder.path().join(name));
+    for round in 0..20 {
+        let (made, top) = (format!("m{round}"), format!("t{round}"));
+        let post = [
+            // A large write keeps the pool busy, so that what comes next cannot run in place.
+            (
+                "fs/createDirectory",
+                json!({"path": at(&made), "recursive": false}),
+            ),
+            (
+                "fs/writeFile",
+                json!({"path": at(&format!("{made}/f")), "dataBase64": "QUFB".repeat(50_000)}),
+            ),
+            // Makes its missing parents, which are listed right behind it.
+            (
+                "fs/copy",
+                json!({"sourcePath": at("source"), "destinationPath": at(&format!("{top}/a/b")), "recursive": true}),
+            ),
+            ("fs/readDirectory", json!({"path": at(&top)})),
+            (
+                "fs/getMetadata",
+                json!({"path": at(&format!("{top}/a/b/f"))}),
+            ),
+            ("fs/remove", json!({"path": at(&made), "recursive": true})),
+            (
+                "fs/createDirectory",
+                json!({"path": at(&made), "recursive": false}),
+            ),
+        ];
+        for (index, (method, params)) in post.into_iter().enumerate() {
+            peer.post(&format!("{round}.{index}"), method, params).await;
+        }
+        for index in 0..7 {
+            let reply = peer.reply(&format!("{round}.{index}")).await;
+            assert!(reply.is_ok(), "{index}: {reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_of_any_size_arrive_whole_with_other_answers_between_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut peer = Peer::open(&Server::for_tests()).await;

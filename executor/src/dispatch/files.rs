@@ -2,6 +2,7 @@
 //! them changes something.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use farstep_path_uri::PathUri;
 use farstep_protocol::frame;
@@ -121,12 +122,13 @@ impl Calls {
             fs::create_directory(path, recursive, links).map_err(|error| errors::file(&error))?;
             Ok(reply(id, &Empty {}))
         };
+        // What is asked for below it is not to be answered before it is there.
+        let claim = Claim::Changes(Reach::Subtree);
         if !recursive {
-            return Ok(self.on_path(id, path, Claim::Changes(Reach::Path), Weight::Small, make));
+            return Ok(self.on_path(id, path, claim, Weight::Small, make));
         }
         // Its missing parents change too, so it claims the topmost one.
         let topmost = fs::topmost_missing(&path).to_path_buf();
-        let claim = Claim::Changes(Reach::Subtree);
         Ok(
             self.on_path(id, topmost, claim, Weight::Small, move |id, _| {
                 make(id, &path)
@@ -234,6 +236,7 @@ impl Calls {
             recursive: params.recursive,
             force: params.force,
         };
+        let gone = Arc::clone(&self.gone.0);
         let weight = if params.recursive {
             Weight::Large
         } else {
@@ -245,7 +248,7 @@ impl Calls {
             Claim::Changes(Reach::Subtree),
             weight,
             move |id, path| {
-                fs::remove(path, how, links, Bounds::from_now())
+                fs::remove(path, how, links, Bounds::from_now(&gone))
                     .map_err(|error| errors::file(&error))?;
                 Ok(reply(id, &Empty {}))
             },
@@ -261,9 +264,16 @@ impl Calls {
             recursive: params.recursive,
         })?;
         let ticket = self.next_ticket();
-        let admit = self.paths.admit(ticket, Access::copy(&from, &to));
+        // A copied tree makes the missing parents of its destination too.
+        let made = if params.recursive {
+            fs::topmost_missing(&to)
+        } else {
+            &to
+        };
+        let admit = self.paths.admit(ticket, Access::copy(&from, made));
+        let gone = Arc::clone(&self.gone.0);
         let job = Job::new(id, move |id| {
-            fs::copy(&from, &to, params.recursive, Bounds::from_now())
+            fs::copy(&from, &to, params.recursive, Bounds::from_now(&gone))
                 .map_err(|error| errors::file(&error))?;
             Ok(reply(id, &Empty {}))
         });

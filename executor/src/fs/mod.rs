@@ -43,7 +43,7 @@ pub use read::{READ_FILE_BYTES_MAX, ReadFile, open_file, read};
 pub use remove::{Remove, remove};
 pub use tree::{Bounds, TREE_ENTRIES_MAX, TREE_TIME_MAX};
 pub use walk::{
-    WALK_DEPTH_MAX, WALK_DIRECTORIES_MAX, WALK_ENTRIES_MAX, Walk, WalkEntry, WalkFailure,
-    WalkOptions, walk,
+    WALK_BYTES_MAX, WALK_DEPTH_MAX, WALK_DIRECTORIES_MAX, WALK_ENTRIES_MAX, Walk, WalkEntry,
+    WalkFailure, WalkOptions, walk,
 };
 pub use write::write;

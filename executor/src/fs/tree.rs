@@ -25,13 +25,13 @@ pub struct Bounds<'a> {
     pub cancelled: Option<&'a AtomicBool>,
 }
 
-impl Bounds<'_> {
-    /// The limits of a call that starts now and nobody will cancel.
-    pub fn from_now() -> Bounds<'static> {
+impl<'a> Bounds<'a> {
+    /// The limits of a call that starts now and ends early when `cancelled` is set.
+    pub fn from_now(cancelled: &'a AtomicBool) -> Bounds<'a> {
         Bounds {
             entries: TREE_ENTRIES_MAX,
             deadline: Instant::now().checked_add(TREE_TIME_MAX),
-            cancelled: None,
+            cancelled: Some(cancelled),
         }
     }
 }

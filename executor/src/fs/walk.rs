@@ -16,7 +16,7 @@ use super::error::{Cause, FsError};
 use super::metadata::without_trailing_separator;
 use super::names::Names;
 use crate::os::files::{self, Directory, Identity, Kind, ListBuffer};
-pub use result::{Walk, WalkEntry, WalkFailure};
+pub use result::{WALK_BYTES_MAX, Walk, WalkEntry, WalkFailure};
 
 /// What a walk may cost, and what it enters.
 #[derive(Clone, Copy, Debug)]

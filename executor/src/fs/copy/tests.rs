@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::fs::FsErrorKind;
 
+static NEVER: AtomicBool = AtomicBool::new(false);
+
 fn run(source: &Path, destination: &Path, recursive: bool) -> Result<(), FsError> {
-    copy(source, destination, recursive, Bounds::from_now())
+    copy(source, destination, recursive, Bounds::from_now(&NEVER))
 }
 
 fn kind(result: Result<(), FsError>) -> FsErrorKind {
@@ -377,7 +379,7 @@ fn the_bounds_end_a_copy() {
     }
     let few = Bounds {
         entries: 99,
-        ..Bounds::from_now()
+        ..Bounds::from_now(&NEVER)
     };
     assert_eq!(
         kind(copy(&at("s"), &at("t"), true, few)),
@@ -397,7 +399,7 @@ fn the_bounds_end_a_copy() {
     std::fs::write(at("large"), vec![1; 1 << 20]).unwrap();
     let unwanted = Bounds {
         cancelled: Some(&cancelled),
-        ..Bounds::from_now()
+        ..Bounds::from_now(&NEVER)
     };
     assert!(
         copy(&at("large"), &at("x"), false, unwanted)

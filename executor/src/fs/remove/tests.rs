@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::fs::FsErrorKind;
 
+static NEVER: AtomicBool = AtomicBool::new(false);
+
 const ALL: Remove = Remove {
     recursive: true,
     force: true,
@@ -14,7 +16,7 @@ const ONE: Remove = Remove {
 };
 
 fn run(path: &Path, how: Remove) -> Result<(), FsError> {
-    remove(path, how, Links::Follow, Bounds::from_now())
+    remove(path, how, Links::Follow, Bounds::from_now(&NEVER))
 }
 
 fn kind(result: Result<(), FsError>) -> FsErrorKind {
@@ -116,7 +118,14 @@ fn links_are_refused_if_wanted_and_then_only_without_recursion() {
     std::fs::create_dir(real.join("sub")).unwrap();
     std::fs::write(real.join("sub/f"), "").unwrap();
     symlink("sub", real.join("dlink")).unwrap();
-    let refuse = |name: &str, how| remove(&real.join(name), how, Links::Refuse, Bounds::from_now());
+    let refuse = |name: &str, how| {
+        remove(
+            &real.join(name),
+            how,
+            Links::Refuse,
+            Bounds::from_now(&NEVER),
+        )
+    };
     assert_eq!(kind(refuse("sub/f", ALL)), FsErrorKind::Other);
     assert_eq!(kind(refuse("dlink", ONE)), FsErrorKind::Invalid);
     assert_eq!(kind(refuse("dlink/f", ONE)), FsErrorKind::Invalid);
@@ -155,7 +164,7 @@ fn the_bounds_end_a_removal() {
     }
     let few = Bounds {
         entries: 10,
-        ..Bounds::from_now()
+        ..Bounds::from_now(&NEVER)
     };
     let error = remove(&tree, ALL, Links::Follow, few).unwrap_err();
     assert_eq!(error.kind(), FsErrorKind::Invalid);
@@ -165,7 +174,7 @@ fn the_bounds_end_a_removal() {
     );
     let overdue = Bounds {
         deadline: Some(std::time::Instant::now()),
-        ..Bounds::from_now()
+        ..Bounds::from_now(&NEVER)
     };
     assert_eq!(
         kind(remove(&tree, ALL, Links::Follow, overdue)),
@@ -177,7 +186,7 @@ fn the_bounds_end_a_removal() {
     }
     let unwanted = Bounds {
         cancelled: Some(&cancelled),
-        ..Bounds::from_now()
+        ..Bounds::from_now(&NEVER)
     };
     let error = remove(&tree, ALL, Links::Follow, unwanted).unwrap_err();
     assert!(error.to_string().ends_with("cancelled"), "{error}");

@@ -9,7 +9,7 @@ use super::super::json;
 use super::location::{Location, Spelling};
 
 /// A reply beyond this is cut; the peer's own bound, counted the way it counts.
-const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const WALK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What every item of a reply counts for beside its texts.
 const ITEM_BYTES: usize = 64;
@@ -192,7 +192,7 @@ impl Walk {
     /// Breaks when an item with this much text no longer fits.
     fn charge(&mut self, text_bytes: usize) -> ControlFlow<()> {
         let with_it = self.reply_bytes + text_bytes + ITEM_BYTES;
-        if with_it > REPLY_BYTES_MAX {
+        if with_it > WALK_BYTES_MAX {
             return ControlFlow::Break(());
         }
         self.reply_bytes = with_it;
