@@ -18,7 +18,15 @@ use farstep_executor::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+/// The two exit statuses of a service; what is refused has its own.
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+
 fn main() -> ExitCode {
+    if let Some(status) = os::guard() {
+        return status;
+    }
+    os::harden();
     let mut args = Args::parse();
     match args.take_command() {
         Some(Command::Audit(AuditCommand::Verify { files })) => return verify(&files),
@@ -33,16 +41,16 @@ fn main() -> ExitCode {
             return ExitCode::from(refused.status());
         }
     };
-    match run(settings, log_format) {
+    os::keep_house(move || match run(settings, log_format) {
         Ok(status) => status,
         Err(error) => {
             eprintln!("farstep-executor: {error:#}");
-            ExitCode::FAILURE
+            FAILURE
         }
-    }
+    })
 }
 
-fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<ExitCode> {
+fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<u8> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where the working folder is read"
@@ -123,7 +131,7 @@ fn start_logging(format: LogFormat, runtime: &Runtime) -> Option<Exporter> {
     })
 }
 
-async fn serve(settings: Settings, host: Host) -> anyhow::Result<ExitCode> {
+async fn serve(settings: Settings, host: Host) -> anyhow::Result<u8> {
     let mut signals = StopSignals::new().context("failed to watch for signals")?;
     let audit = Audit::start(&settings.audit, os::state_folder())?;
     let server = Server::new(&settings, &host, audit, std::env::vars_os());
@@ -145,7 +153,7 @@ async fn serve_until(
     settings: &Settings,
     server: &Arc<Server>,
     stop: &CancellationToken,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<u8> {
     match settings.listen {
         Listen::WebSocket(address) => {
             let gate = Gate::load(&settings.access, &settings.auth)?;
@@ -153,11 +161,11 @@ async fn serve_until(
             tracing::info!(address = listener.url(), "listening");
             announce(&listener).context("failed to say where the executor listens")?;
             listener.serve(server, stop).await;
-            Ok(ExitCode::SUCCESS)
+            Ok(SUCCESS)
         }
         Listen::Stdio => Ok(match serve_stdio(server, stop).await {
-            StdioEnd::Orderly => ExitCode::SUCCESS,
-            StdioEnd::Failed => ExitCode::FAILURE,
+            StdioEnd::Orderly => SUCCESS,
+            StdioEnd::Failed => FAILURE,
         }),
     }
 }

@@ -86,5 +86,6 @@ impl Host {
         self.actors.close();
         self.actors.wait().await;
         self.actors.reopen();
+        self.spawner.settled().await;
     }
 }

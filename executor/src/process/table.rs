@@ -14,7 +14,7 @@ use self::sweep::Closed;
 use super::actor::{Actor, WhenEnded};
 use super::env::{EnvPolicy, environment};
 use super::{Host, Process, ReadyQueue};
-use crate::os::{Child, Command, SpawnError, Stdio, WindowSize};
+use crate::os::{Child, Command, Lineage, SpawnError, Stdio, WindowSize};
 
 /// What to start. Paths are this machine's by now.
 #[derive(Clone)]
@@ -110,6 +110,7 @@ pub struct Table {
 #[derive(Debug)]
 struct Inner {
     host: Arc<Host>,
+    lineage: Lineage,
     ready: Arc<ReadyQueue>,
     slots: Mutex<Slots>,
 }
@@ -135,6 +136,7 @@ impl Table {
     pub fn new(host: Arc<Host>) -> Table {
         Table {
             inner: Arc::new(Inner {
+                lineage: host.spawner.lineage(),
                 host,
                 ready: Arc::default(),
                 slots: Mutex::default(),
@@ -239,6 +241,8 @@ impl Drop for Table {
     fn drop(&mut self) {
         self.inner.slots().gone = true;
         self.kill_all();
+        // What earlier programs left behind ends with the session too.
+        self.inner.lineage.end();
         self.inner.ready.clear();
     }
 }
@@ -274,7 +278,7 @@ impl Reservation {
             cwd: request.cwd,
             stdio: request.stdio,
         };
-        let child = host.spawner.spawn(command).await?;
+        let child = host.spawner.spawn(&self.table.lineage, command).await?;
         self.adopt(&host, child)
     }
 

@@ -12,6 +12,7 @@ use rustix::process::{
 };
 use tokio::io::Interest;
 
+use super::contain::Origin;
 use super::input::Input;
 use super::output::Output;
 use super::terminal::{self, WindowSize};
@@ -35,11 +36,11 @@ pub struct Child {
 /// The processes that are signalled together: the program and what it started and did not
 /// deliberately move elsewhere.
 ///
-/// Dropping it while the program runs kills the group. A member that made a session of its own
-/// escapes; catching those (by a cgroup, where there is one) belongs behind [`Group::kill`].
+/// Dropping it while the program runs kills the group, and those that left it as well.
 #[derive(Debug)]
 pub struct Group {
     pid: Pid,
+    origin: Origin,
     /// `None` once the program was waited for: from then on its number may mean somebody else.
     running: Mutex<Option<Leader>>,
 }
@@ -52,9 +53,10 @@ struct Leader {
 }
 
 impl Group {
-    pub(super) fn new(pid: Pid, terminal: Option<OwnedFd>) -> Group {
+    pub(super) fn new(pid: Pid, terminal: Option<OwnedFd>, origin: Origin) -> Group {
         Group {
             pid,
+            origin,
             running: Mutex::new(Some(Leader { terminal })),
         }
     }
@@ -64,9 +66,15 @@ impl Group {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Ends every process of the group at once. False if the program had ended already.
+    /// Ends every process of the group at once, and a moment later whatever else the program
+    /// started, sessions of their own and daemons included. False if the program had ended
+    /// already: then nothing is done, because its caller may have wanted what it left behind.
     pub fn kill(&self) -> bool {
-        self.signal(Signal::KILL, true)
+        let running = self.signal(Signal::KILL, true);
+        if running {
+            self.origin.end();
+        }
+        running
     }
 
     /// What Ctrl-C does. False if the program had ended already.
@@ -107,6 +115,7 @@ impl Group {
         let status = waitid(WaitId::Pid(self.pid), options)?;
         let code = status.as_ref().map(exit_code);
         if code.is_some() {
+            self.origin.forget(self.pid);
             *leader = None;
         }
         Ok(code)

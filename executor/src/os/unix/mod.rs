@@ -1,14 +1,18 @@
 //! The operating system as POSIX and Linux have it.
 
 mod child;
+mod contain;
 mod facts;
 pub mod files;
+mod harden;
 mod input;
 mod notices;
 mod output;
 mod pipe;
 mod private;
 mod secret;
+#[cfg(target_os = "linux")]
+mod signals;
 mod socket;
 mod spawn;
 mod stop;
@@ -16,9 +20,11 @@ mod terminal;
 mod watch;
 
 pub use child::{Child, ExitWatch, Group};
+pub use contain::{Lineage, guard, keep_house};
 pub use facts::{
     DEFAULT_PATH, Shell, default_shell, home_folder, host_name, os_name, state_folder,
 };
+pub use harden::harden;
 pub use input::Input;
 pub use notices::FolderNotices;
 pub use output::{Output, READ_MAX, Read};

@@ -31,6 +31,7 @@ use rustix::process::Pid;
 pub use pool::Spawner;
 
 use super::child::{Child, ExitWatch, Group};
+use super::contain::Origin;
 use super::input::Input;
 use super::output::Output;
 use super::pipe;
@@ -209,7 +210,7 @@ impl Streams {
 
 impl OurSide {
     /// The whole child, once it runs. `ended` becomes readable at its end.
-    fn into_child(self, pid: Pid, ended: OwnedFd) -> Child {
+    fn into_child(self, pid: Pid, ended: OwnedFd, origin: Origin) -> Child {
         let (input, stdout, stderr, control) = match self {
             OurSide::Pipes {
                 input,
@@ -228,7 +229,7 @@ impl OurSide {
                 (input, Output::terminal(screen), None, Some(control))
             }
         };
-        let group = Arc::new(Group::new(pid, control));
+        let group = Arc::new(Group::new(pid, control, origin));
         Child {
             input,
             stdout,

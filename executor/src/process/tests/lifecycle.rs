@@ -118,7 +118,7 @@ async fn terminate_takes_the_whole_group_and_cannot_be_ignored() {
 }
 
 #[tokio::test]
-async fn terminate_closes_at_once_even_if_a_survivor_holds_the_pipe_and_keeps_what_was_said() {
+async fn terminate_closes_at_once_keeps_what_was_said_and_ends_who_left_the_group() {
     let bench = Bench::new();
     let process = bench
         .start("p", sh("setsid sleep 1000 & echo before $!; sleep 1001"))
@@ -135,17 +135,7 @@ async fn terminate_closes_at_once_even_if_a_survivor_holds_the_pipe_and_keeps_wh
         (page.exit.unwrap().code, page.closed, page.next_seq),
         (137, true, 4)
     );
-    let survivor = said
-        .strip_prefix("before ")
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(survivor).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    gone(said.strip_prefix("before ").unwrap()).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Child, Command, SpawnError, image};
+use crate::os::unix::contain::{Keeper, Lineage, Origin};
 
 /// Several starts at a time gain half as much again as one; more than the cores gain nothing.
 const THREADS_MAX: usize = 4;
@@ -26,6 +27,7 @@ const THREAD_STACK: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Spawner {
     shared: Arc<Shared>,
+    keeper: Arc<Keeper>,
     threads_max: usize,
 }
 
@@ -47,6 +49,7 @@ struct Queue {
 #[derive(Debug)]
 struct Job {
     command: Command,
+    origin: Origin,
     reply: oneshot::Sender<Result<Child, SpawnError>>,
     _room: OwnedSemaphorePermit,
 }
@@ -67,13 +70,25 @@ impl Spawner {
                 work: Condvar::new(),
                 room: Arc::new(Semaphore::new(QUEUED_MAX)),
             }),
+            keeper: Arc::default(),
             threads_max: cores.min(THREADS_MAX),
         }
     }
 
-    /// Starts a program; on return it is being executed. Dropping the future gives the start up:
-    /// if the program runs by then, it is killed.
-    pub async fn spawn(&self, command: Command) -> Result<Child, SpawnError> {
+    /// A new lineage, for the programs of one session.
+    pub fn lineage(&self) -> Lineage {
+        Lineage::new(Arc::clone(&self.keeper))
+    }
+
+    /// Waits until everything is gone that was to be ended, descendants that moved elsewhere
+    /// included.
+    pub async fn settled(&self) {
+        self.keeper.settled().await;
+    }
+
+    /// Starts a program of a lineage; on return it is being executed. Dropping the future gives
+    /// the start up: if the program runs by then, it is killed.
+    pub async fn spawn(&self, lineage: &Lineage, command: Command) -> Result<Child, SpawnError> {
         let program = command
             .argv
             .first()
@@ -87,6 +102,7 @@ impl Spawner {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             command,
+            origin: lineage.origin(),
             reply,
             _room: room,
         };
@@ -129,6 +145,7 @@ impl Drop for Spawner {
         queue.jobs.clear();
         drop(queue);
         self.shared.work.notify_all();
+        self.keeper.close();
     }
 }
 
@@ -142,7 +159,7 @@ impl Shared {
         while let Some(job) = self.next_job() {
             // The caller may be gone: then there is nothing to start, or nobody to own it.
             if !job.reply.is_closed() {
-                let started = patiently(|| starter.start(&job.command));
+                let started = patiently(|| starter.start(&job.command, &job.origin));
                 let _ = job.reply.send(started);
             }
         }

@@ -16,6 +16,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::image::{Image, shown};
 use super::{Child, Command, SpawnError, Stage, Streams, TheirSide};
+use crate::os::unix::contain::Origin;
 use crate::os::unix::pipe;
 
 /// A thread that only waits needs hardly any stack.
@@ -34,7 +35,11 @@ impl Starter {
         clippy::needless_pass_by_ref_mut,
         reason = "the shape of the Linux one"
     )]
-    pub(super) fn start(&mut self, command: &Command) -> Result<Child, SpawnError> {
+    pub(super) fn start(
+        &mut self,
+        command: &Command,
+        origin: &Origin,
+    ) -> Result<Child, SpawnError> {
         let program = || shown(&command.argv[0]);
         let image = Image::prepare(command)?;
         let no_resources = |(what, source)| SpawnError::NoResources {
@@ -63,7 +68,7 @@ impl Starter {
             let _ = child.kill().and_then(|()| child.wait());
             no_resources(("watch a process", error))
         })?;
-        Ok(streams.ours.into_child(pid, ended))
+        Ok(streams.ours.into_child(pid, ended, origin.clone()))
     }
 }
 

@@ -8,14 +8,20 @@ use std::path::Path;
 use bytes::BytesMut;
 
 use super::*;
+use crate::os::unix::contain::Lineage;
 use crate::os::unix::output::{Output, Read};
+
+/// One that lasts as long as the test.
+fn lineage(spawner: &Spawner) -> &'static Lineage {
+    Box::leak(Box::new(spawner.lineage()))
+}
 
 /// Starts the command once in each way.
 async fn start_all(command: &Command) -> Vec<Result<Child, SpawnError>> {
     let threads = Box::leak(Box::new(Spawner::new()));
     vec![
-        threads.spawn(command.clone()).await,
-        pool::patiently(|| portable::Starter::new().start(command)),
+        threads.spawn(lineage(threads), command.clone()).await,
+        pool::patiently(|| portable::Starter::new().start(command, &lineage(threads).origin())),
     ]
 }
 
@@ -243,7 +249,9 @@ async fn a_script_without_an_interpreter_is_refused_and_not_guessed_at() {
     std::fs::write(&file, "echo who reads this\n").unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
     let file = file.display().to_string();
-    let refused = Spawner::new().spawn(command(&[&file])).await.unwrap_err();
+    let spawner = Spawner::new();
+    let start = spawner.spawn(lineage(&spawner), command(&[&file]));
+    let refused = start.await.unwrap_err();
     let text = format!("start {file}: execute: Exec format error (os error 8)");
     assert_eq!(refused.to_string(), text);
 }
@@ -285,7 +293,10 @@ async fn dropping_a_child_kills_its_group_and_collects_it() {
 async fn a_program_dies_with_the_thread_that_started_it() {
     // The thread ends with the spawner, as it does when the executor is killed.
     let spawner = Spawner::new();
-    let mut child = spawner.spawn(sh("exec sleep 1000")).await.unwrap();
+    let mut child = spawner
+        .spawn(lineage(&spawner), sh("exec sleep 1000"))
+        .await
+        .unwrap();
     drop(spawner);
     assert_eq!(exit_code(&mut child).await, 128 + 9);
 }
@@ -295,7 +306,7 @@ async fn many_starts_at_a_time_are_all_served() {
     let spawner = Spawner::new();
     let starts = (0..600).map(|number| {
         let command = sh(&format!("exit {}", number % 256));
-        async { exit_code(&mut spawner.spawn(command).await.unwrap()).await }
+        async { exit_code(&mut spawner.spawn(lineage(&spawner), command).await.unwrap()).await }
     });
     let codes = futures_util::future::join_all(starts).await;
     assert_eq!(
@@ -312,13 +323,13 @@ async fn a_start_nobody_waits_for_leaves_nothing_behind() {
     let script = format!("echo $$ > {}; exec sleep 1000", pid.display());
     {
         // Handed to a thread by the first poll, and given up right after.
-        let start = spawner.spawn(sh(&script));
+        let start = spawner.spawn(lineage(&spawner), sh(&script));
         tokio::pin!(start);
         let first = poll_fn(|cx| std::task::Poll::Ready(start.as_mut().poll(cx).is_ready())).await;
         assert!(!first);
     }
     // The one thread of a sequence of starts serves in order.
-    let mut after = spawner.spawn(sh("true")).await.unwrap();
+    let mut after = spawner.spawn(lineage(&spawner), sh("true")).await.unwrap();
     exit_code(&mut after).await;
     let alive = std::fs::read_to_string(&pid).is_ok_and(|pid| {
         pid.trim().parse().is_ok_and(|pid: i32| {
@@ -342,9 +353,11 @@ async fn a_program_whose_file_is_still_being_written_is_started_a_moment_later()
         .unwrap();
     assert!(complaint(&tool).await.contains("Text file busy"));
     let mut writer = Some(writer);
+    let spawner = Spawner::new();
+    let origin = lineage(&spawner).origin();
     let mut starter = portable::Starter::new();
     let child = pool::patiently(|| {
-        let started = starter.start(&tool);
+        let started = starter.start(&tool, &origin);
         // Whoever held the file lets go after the first try.
         writer = None;
         started

@@ -16,6 +16,8 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 
 use super::image::{Image, shown};
 use super::{Child, Command, SpawnError, Stage, Streams, TheirSide};
+use crate::os::unix::contain::Origin;
+use crate::os::unix::{harden, signals};
 
 /// More than the few frames the child needs, libc's own included.
 const CHILD_STACK: usize = 64 * 1024;
@@ -42,14 +44,18 @@ impl Starter {
     /// Call on the thread that will start the programs: it takes no signals from then on, because
     /// a handler running in a child would run in our memory.
     pub(super) fn new() -> Starter {
-        block_signals();
+        signals::block_all();
         seal_inherited();
         Starter {
             stack: Box::new_uninit_slice(CHILD_STACK),
         }
     }
 
-    pub(super) fn start(&mut self, command: &Command) -> Result<Child, SpawnError> {
+    pub(super) fn start(
+        &mut self,
+        command: &Command,
+        origin: &Origin,
+    ) -> Result<Child, SpawnError> {
         let program = || shown(&command.argv[0]);
         let image = Image::prepare(command)?;
         let no_resources = |(what, source)| SpawnError::NoResources {
@@ -58,8 +64,13 @@ impl Starter {
             source,
         };
         let streams = Streams::open(command.stdio).map_err(no_resources)?;
+        let mark = origin.keeper.mark(origin.branch);
+        let limits = [
+            mark.map(|mark| (libc::RLIMIT_LOCKS, mark.for_kernel())),
+            harden::core_limit().map(|core| (libc::RLIMIT_CORE, for_kernel(core))),
+        ];
         let (pid, pidfd) = self
-            .clone_and_exec(&image, &streams.theirs)
+            .clone_and_exec(&image, &streams.theirs, limits)
             .map_err(|failure| match failure {
                 Failure::Clone(source) => no_resources(("make a process", source)),
                 Failure::InChild(step, source) => SpawnError::InChild {
@@ -69,13 +80,15 @@ impl Starter {
                 },
             })?;
         drop(streams.theirs);
-        Ok(streams.ours.into_child(pid, pidfd))
+        origin.keeper.remember(pid, origin.branch);
+        Ok(streams.ours.into_child(pid, pidfd, origin.clone()))
     }
 
     fn clone_and_exec(
         &mut self,
         image: &Image,
         theirs: &TheirSide,
+        limits: [Option<Limit>; 2],
     ) -> Result<(Pid, OwnedFd), Failure> {
         let (stdio, has_terminal) = match theirs {
             TheirSide::Pipes {
@@ -94,6 +107,7 @@ impl Starter {
             cwd: cwd[0],
             stdio,
             has_terminal,
+            limits,
             parent: getpid().as_raw_nonzero().get(),
             failure: Cell::new(None),
         };
@@ -131,6 +145,16 @@ impl Starter {
                 Err(Failure::InChild(step, io::Error::from_raw_os_error(errno)))
             }
         }
+    }
+}
+
+/// A resource and what a program may have of it.
+type Limit = (libc::__rlimit_resource_t, libc::rlimit64);
+
+fn for_kernel(limit: rustix::process::Rlimit) -> libc::rlimit64 {
+    libc::rlimit64 {
+        rlim_cur: limit.current.unwrap_or(libc::RLIM64_INFINITY),
+        rlim_max: limit.maximum.unwrap_or(libc::RLIM64_INFINITY),
     }
 }
 
@@ -172,6 +196,7 @@ struct Plan {
     cwd: *const c_char,
     stdio: [RawFd; 3],
     has_terminal: bool,
+    limits: [Option<Limit>; 2],
     parent: libc::pid_t,
     failure: Cell<Option<(Step, c_int)>>,
 }
@@ -235,6 +260,10 @@ fn become_program(plan: &Plan) -> Result<std::convert::Infallible, (Step, c_int)
         // Ours are close-on-exec anyhow; this is for what somebody else in our process forgot.
         // Kernels before 5.11 do not know the call, and then `seal_inherited` has to do.
         close_on_exec_from(ABOVE_STDIO);
+        // Where one of them cannot be set, the program runs all the same: its group is still ours.
+        for (which, limit) in plan.limits.iter().flatten() {
+            libc::prlimit64(0, *which, limit, ptr::null_mut());
+        }
         check(Step::WorkingFolder, libc::chdir(plan.cwd))?;
         let none = [0_u64; KERNEL_SIGSET_SIZE / size_of::<u64>()];
         let nowhere = ptr::null_mut::<c_void>();
@@ -288,21 +317,6 @@ fn errno() -> c_int {
     // Why at all: `io::Error` is more machinery than a child may touch.
     // Why sound: libc gives a pointer to this thread's own errno.
     unsafe { *libc::__errno_location() }
-}
-
-/// This thread takes no signals any more; others of the process do.
-#[expect(
-    unsafe_code,
-    reason = "there is no safe call for a thread's signal mask"
-)]
-fn block_signals() {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    // Why at all: see `Starter::new`. Why sound: the set is initialised by the first call, and
-    // the mask of one thread is nobody else's business.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut());
-    }
 }
 
 /// Descriptors that whoever started us left open do not reach our children either.
