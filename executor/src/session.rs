@@ -166,7 +166,11 @@ impl<T> Sessions<T> {
                 detached.await;
                 continue;
             };
-            tokio::time::sleep_until(next).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                // One more may be one too many, and then the oldest is due before its time.
+                () = detached => continue,
+            }
             let expired = self.take_expired(Instant::now());
             if !expired.is_empty() {
                 return expired;

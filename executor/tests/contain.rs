@@ -123,7 +123,7 @@ impl Bystander {
         Bystander { place, child }
     }
 
-    fn is_unharmed(mut self) {
+    fn end_unharmed(mut self) {
         assert_eq!(self.child.try_wait().unwrap(), None);
         assert_eq!(self.place.processes().len(), 1);
         self.child.kill().unwrap();
@@ -158,7 +158,7 @@ async fn terminate_leaves_nothing_and_touches_nobody_else() {
     assert_eq!((neighbour.sleeping(), sibling.sleeping()), (2, 1));
     assert!(other.terminate("neighbour").await);
     neighbour.until_gone("the neighbour").await;
-    bystander.is_unharmed();
+    bystander.end_unharmed();
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn the_end_of_a_session_leaves_nothing_and_touches_nobody_else() {
         .until_gone("the daemon of a process that ended before")
         .await;
     assert_eq!(neighbour.sleeping(), 2);
-    bystander.is_unharmed();
+    bystander.end_unharmed();
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn the_stop_of_the_executor_leaves_nothing_and_touches_nobody_else() {
     executor.end(Signal::TERM);
     all_gone(&places).await;
     until("the guardian goes", || !exists(guardian)).await;
-    bystander.is_unharmed();
+    bystander.end_unharmed();
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn the_sudden_death_of_the_executor_leaves_nothing_and_touches_nobody_else
     all_gone(&places).await;
     until("the guardian goes", || !exists(guardian)).await;
     assert_eq!(neighbour.sleeping(), 2);
-    bystander.is_unharmed();
+    bystander.end_unharmed();
 }
 
 #[tokio::test]

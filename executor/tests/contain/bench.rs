@@ -14,25 +14,25 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_farstep-executor");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_farstep-executor");
 /// How long anything may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at what gives no event.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A listener of its own, with a home of its own.
-pub struct Executor {
+pub(crate) struct Executor {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
     _state: TempDir,
 }
 
 impl Executor {
-    pub fn start() -> Executor {
+    pub(crate) fn start() -> Executor {
         Executor::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Command)) -> Executor {
+    pub(crate) fn with(change: impl FnOnce(&mut Command)) -> Executor {
         let state = tempfile::tempdir().unwrap();
         let mut command = Command::new(PROGRAM);
         command
@@ -53,16 +53,16 @@ impl Executor {
         }
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits until it has ended after a signal.
-    pub fn end(mut self, signal: Signal) {
+    pub(crate) fn end(mut self, signal: Signal) {
         self.signal(signal);
         self.child.wait().unwrap();
     }
@@ -77,14 +77,14 @@ impl Drop for Executor {
 }
 
 /// One connection with a session.
-pub struct Wire {
+pub(crate) struct Wire {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     calls: i64,
-    pub told: VecDeque<Value>,
+    pub(crate) told: VecDeque<Value>,
 }
 
 impl Wire {
-    pub async fn open(url: &str) -> Wire {
+    pub(crate) async fn open(url: &str) -> Wire {
         let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
         let mut wire = Wire {
             socket,
@@ -97,7 +97,7 @@ impl Wire {
         wire
     }
 
-    pub async fn call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let id = self.calls;
         self.send(json!({"id": id, "method": method, "params": params}))
@@ -114,13 +114,18 @@ impl Wire {
         }
     }
 
-    pub async fn start(&mut self, id: &str, tty: bool, script: &str) {
+    pub(crate) async fn start(&mut self, id: &str, tty: bool, script: &str) {
         self.try_start(id, tty, &["/bin/sh", "-c", script])
             .await
             .unwrap();
     }
 
-    pub async fn try_start(&mut self, id: &str, tty: bool, argv: &[&str]) -> Result<Value, Value> {
+    pub(crate) async fn try_start(
+        &mut self,
+        id: &str,
+        tty: bool,
+        argv: &[&str],
+    ) -> Result<Value, Value> {
         let env = json!({"PATH": "/usr/local/bin:/usr/bin:/bin"});
         let params = json!({
             "processId": id, "argv": argv, "cwd": "file:///", "env": env, "tty": tty,
@@ -128,13 +133,13 @@ impl Wire {
         self.call("process/start", params).await
     }
 
-    pub async fn terminate(&mut self, id: &str) -> bool {
+    pub(crate) async fn terminate(&mut self, id: &str) -> bool {
         let ended = self.call("process/terminate", json!({"processId": id}));
         ended.await.unwrap()["running"].as_bool().unwrap()
     }
 
     /// All that a process says until its close.
-    pub async fn output(&mut self, id: &str) -> String {
+    pub(crate) async fn output(&mut self, id: &str) -> String {
         let mut bytes = Vec::new();
         loop {
             let message = match self.told.pop_front() {
@@ -154,12 +159,12 @@ impl Wire {
         }
     }
 
-    pub async fn send(&mut self, message: Value) {
+    pub(crate) async fn send(&mut self, message: Value) {
         let text = Message::text(message.to_string());
         self.socket.send(text).await.unwrap();
     }
 
-    pub async fn receive(&mut self) -> Value {
+    pub(crate) async fn receive(&mut self) -> Value {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.socket.next());
             let message = next.await.expect("an answer").expect("a connection");
@@ -171,12 +176,12 @@ impl Wire {
 }
 
 /// A folder whose name appears in the command line of every process that belongs to it.
-pub struct Place {
+pub(crate) struct Place {
     folder: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Place {
+    pub(crate) fn new() -> Place {
         let folder = tempfile::tempdir().unwrap();
         let sleep = ["/usr/bin/sleep", "/bin/sleep"].map(PathBuf::from);
         let sleep = sleep.iter().find(|path| path.exists()).unwrap();
@@ -184,17 +189,17 @@ impl Place {
         Place { folder }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// The script with `@` for the folder.
-    pub fn script(&self, script: &str) -> String {
+    pub(crate) fn script(&self, script: &str) -> String {
         script.replace('@', self.folder.path().to_str().unwrap())
     }
 
     /// The processes of this place: number and command line.
-    pub fn processes(&self) -> Vec<(i32, String)> {
+    pub(crate) fn processes(&self) -> Vec<(i32, String)> {
         let folder = self.folder.path().to_str().unwrap();
         let mut found = all_processes();
         found.retain(|(_, line)| line.contains(folder));
@@ -202,7 +207,7 @@ impl Place {
     }
 
     /// How many of them sleep, which is what every one of them does in the end.
-    pub fn sleeping(&self) -> usize {
+    pub(crate) fn sleeping(&self) -> usize {
         let sleep = self.folder.path().join("sleep");
         let sleep = format!("{}\0", sleep.display());
         let found = self.processes();
@@ -210,13 +215,13 @@ impl Place {
         sleeping.count()
     }
 
-    pub async fn until_sleeping(&self, wanted: usize, what: &str) {
+    pub(crate) async fn until_sleeping(&self, wanted: usize, what: &str) {
         let what = format!("{what} sleeps {wanted} times");
         until(&what, || self.sleeping() >= wanted).await;
     }
 
     /// Says who is left after the patience of the specification and a generous machine.
-    pub async fn until_gone(&self, what: &str) {
+    pub(crate) async fn until_gone(&self, what: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
             if self.processes().is_empty() {
@@ -253,7 +258,7 @@ fn all_processes() -> Vec<(i32, String)> {
 }
 
 /// The guardian of an executor, if it has one.
-pub fn guardian(executor: Pid) -> Option<Pid> {
+pub(crate) fn guardian(executor: Pid) -> Option<Pid> {
     let children = all_processes().into_iter().filter(|(pid, line)| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let behind_name = stat.rsplit(')').next().unwrap_or_default();
@@ -264,7 +269,7 @@ pub fn guardian(executor: Pid) -> Option<Pid> {
 }
 
 /// Waits for what gives no event.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
