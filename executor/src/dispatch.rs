@@ -447,9 +447,30 @@ fn settle(id: &RequestId, outcome: Outcome) -> Text {
     outcome.unwrap_or_else(|error| refusal(id, &error))
 }
 
+/// The longest text of a refusal, in bytes. It may quote what was sent, and is no way to have it
+/// sent back: a path fits, the rest is cut.
+const REFUSAL_BYTES_MAX: usize = 16 * 1024;
+
 pub(crate) fn refusal(id: &RequestId, error: &RpcError) -> Text {
     let mut out = String::new();
-    frame::refusal(&mut out, id, error);
+    match error.message.len() <= REFUSAL_BYTES_MAX {
+        true => frame::refusal(&mut out, id, error),
+        false => {
+            let end = error.message.floor_char_boundary(REFUSAL_BYTES_MAX);
+            let message = error.message.get(..end).unwrap_or_default().to_owned();
+            let data = error.data.clone();
+            let code = error.code;
+            frame::refusal(
+                &mut out,
+                id,
+                &RpcError {
+                    code,
+                    message,
+                    data,
+                },
+            );
+        }
+    }
     out.into()
 }
 

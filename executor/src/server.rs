@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use farstep_protocol::frame;
 use farstep_protocol::method::environment::EnvironmentInfo;
+use farstep_protocol::rpc;
 use farstep_transport::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 use crate::attached::Attached;
@@ -177,6 +178,9 @@ fn limits(settings: &Settings, processes: &process::Settings) -> Vec<(&'static s
     vec![
         ("messageBytes", count(MESSAGE_BYTES_MAX)),
         ("frameBytes", count(FRAME_BYTES_MAX)),
+        ("messageDepth", count(rpc::Limits::default().depth_max)),
+        ("messageValues", count(rpc::Limits::default().values_max)),
+        ("requestIdBytes", count(rpc::ID_BYTES_MAX)),
         ("requestsInFlight", count(connection::IN_FLIGHT_MAX)),
         (
             "callsAtOnce",

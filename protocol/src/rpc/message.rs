@@ -92,7 +92,7 @@ pub fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Message<'a>, Malforme
     let members = members(text, limits)?;
     let id = match members.id {
         Some(text) => Some(RequestId::from_json(text).ok_or(Malformed::NotAnEnvelope(
-            "id must be a string or a 64-bit integer",
+            "id must be a 64-bit integer or a string of at most 1 KiB",
         ))?),
         None => None,
     };
@@ -201,6 +201,14 @@ mod tests {
             let text = format!(r#"{{"id":{id},"method":"m"}}"#);
             assert!(read(&text).is_ok(), "{id}");
         }
+    }
+
+    #[test]
+    fn an_id_that_is_echoed_is_short() {
+        let message = |id: &str| format!(r#"{{"id":"{id}","method":"m"}}"#);
+        let longest = "\\u00e9".repeat(super::super::ID_BYTES_MAX / 2);
+        assert!(read(&message(&longest)).is_ok());
+        assert!(read(&message(&format!("{longest}x"))).is_err());
     }
 
     #[test]

@@ -10,6 +10,6 @@ mod message;
 mod scan;
 
 pub use error::{ErrorCode, RpcError};
-pub use id::RequestId;
+pub use id::{ID_BYTES_MAX, RequestId};
 pub use message::{Message, Params, Request, Trace, parse};
 pub use scan::{Limits, Malformed};
