@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::audit::{self, AuditArgs, AuditCommand};
 use crate::auth::{self, AuthArgs, TokenArgs};
+use crate::http::{self, HttpArgs};
 use crate::listen::{self, Access, AccessArgs};
 use crate::logs::{LogArgs, LogFormat};
 
@@ -47,6 +48,9 @@ pub struct Args {
 
     #[command(flatten)]
     access: AccessArgs,
+
+    #[command(flatten)]
+    http: HttpArgs,
 
     #[command(flatten)]
     audit: AuditArgs,
@@ -117,6 +121,8 @@ pub struct Settings {
     pub auth: auth::Settings,
     /// Who may reach the listener.
     pub access: Access,
+    /// Where requests made from here may go.
+    pub http: http::Settings,
     /// How often a silent caller is asked for a sign of life.
     pub ping_interval: Duration,
     /// What is recorded of what happens here, and where.
@@ -143,6 +149,7 @@ impl Settings {
             detached: Duration::from_secs(DETACHED_SECONDS),
             auth: auth::Settings::None,
             access: Access::default(),
+            http: http::Settings::default(),
             ping_interval: Duration::from_secs(PING_SECONDS),
             audit: audit::Settings::off(),
         }
@@ -188,6 +195,8 @@ pub enum Refused {
     #[error(transparent)]
     Access(#[from] listen::RefusedAccess),
     #[error(transparent)]
+    Http(#[from] http::Refused),
+    #[error(transparent)]
     Audit(#[from] audit::Refused),
 }
 
@@ -231,6 +240,7 @@ impl TryFrom<Args> for Settings {
             detached: Duration::from_secs(args.detached_seconds),
             auth,
             access,
+            http: args.http.try_into()?,
             ping_interval: Duration::from_secs(args.ping_seconds),
             audit: args.audit.try_into()?,
         })
@@ -435,6 +445,7 @@ mod tests {
             detached: Duration::from_secs(60),
             auth: auth::Settings::None,
             access: Access::default(),
+            http: http::Settings::default(),
             ping_interval: Duration::from_secs(PING_SECONDS),
             audit: audit::Settings::off(),
         };

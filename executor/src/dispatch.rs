@@ -14,6 +14,7 @@
 mod blocks;
 mod content;
 mod files;
+mod http;
 mod notes;
 mod process;
 mod record;
@@ -29,7 +30,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use farstep_protocol::frame;
-use farstep_protocol::method::{environment, fs as fs_method, process as process_method};
+use farstep_protocol::method::{
+    environment, fs as fs_method, http as http_method, process as process_method,
+};
 use farstep_protocol::rpc::{Request, RequestId, RpcError};
 use farstep_transport::Text;
 use serde::Serialize;
@@ -46,6 +49,8 @@ use crate::shown::Shown;
 use crate::trace::TraceContext;
 use crate::watch::Awaited;
 pub(crate) use content::{Pieces, TornError};
+use http::Streamed;
+pub(crate) use http::{REQUESTS_AT_ONCE, RequestError, STREAMS_MAX};
 use notes::Notes;
 pub(crate) use process::{PROCESS_ID_BYTES_MAX, WRITE_ID_BYTES_MAX};
 
@@ -92,6 +97,10 @@ enum Effect {
     Started(Box<str>, Option<Arc<Process>>),
     /// A handle has its file, or has not.
     Opened(Reservation, Option<Handle>),
+    /// The body of a response follows its reply.
+    Streaming(Box<Streamed>),
+    /// A streamed request has no body, and its id is free.
+    Unstreamed(Box<str>),
     /// Something is waited for from now on.
     Watching(u64, Awaited),
     /// A handle's file failed.
@@ -128,6 +137,8 @@ pub(crate) struct Calls {
     starting: HashMap<Box<str>, Vec<Text>>,
     parked: usize,
     notes: Notes,
+    /// Places for requests made from here.
+    requests: Arc<Semaphore>,
 }
 
 /// Set when the connection has ended and its calls are dropped.
@@ -191,6 +202,7 @@ impl Calls {
             starting: HashMap::new(),
             parked: 0,
             notes: Notes::new(),
+            requests: Arc::new(Semaphore::new(http::REQUESTS_AT_ONCE)),
         }
     }
 
@@ -303,6 +315,7 @@ impl Calls {
             fs_method::READ_BLOCK => self.read_block(id, params.parse()?),
             fs_method::WRITE_BLOCK => self.write_block(message, id, params.parse()?),
             fs_method::CLOSE => self.close(id, params.parse()?),
+            http_method::REQUEST => self.http_request(id, &params.parse()?),
             fs_method::WATCH_MISSING => self.watch_missing(id, params.parse()?),
             _ => Err(errors::unknown_method(&method)),
         }
@@ -348,6 +361,8 @@ impl Calls {
             }
             Effect::Opened(reservation, Some(handle)) => self.handles.install(reservation, handle),
             Effect::Opened(reservation, None) => self.handles.release(reservation),
+            Effect::Streaming(streamed) => self.stream(*streamed),
+            Effect::Unstreamed(request_id) => self.notes.free_id(&request_id),
             Effect::Watching(id, awaited) => self.notes.watch(id, awaited),
             Effect::Failed(id, handle) => self.handles.discard(&id, &handle),
         }
@@ -400,13 +415,12 @@ const UNKNOWN: &str = "unknown";
 
 /// A method's name as one that cannot be anything a peer makes up.
 fn known(method: &str) -> &'static str {
-    const ELSEWHERE: [&str; 4] = [
+    const ELSEWHERE: [&str; 3] = [
         "capabilities/discoverV2",
         "capabilityRoots/discoverV1",
         "environmentConfig/read",
-        "http/request",
     ];
-    const HERE: [&str; 21] = [
+    const HERE: [&str; 22] = [
         environment::INFO,
         environment::STATUS,
         process_method::START,
@@ -428,6 +442,7 @@ fn known(method: &str) -> &'static str {
         fs_method::WRITE_BLOCK,
         fs_method::CLOSE,
         fs_method::WATCH_MISSING,
+        http_method::REQUEST,
     ];
     let mut known = HERE.into_iter().chain(ELSEWHERE);
     known.find(|name| *name == method).unwrap_or(UNKNOWN)

@@ -6,6 +6,7 @@ use farstep_path_uri::PathUriError;
 use farstep_protocol::rpc::{ErrorCode, Malformed, RpcError};
 
 use crate::audit::Unrecorded;
+use crate::dispatch::RequestError;
 use crate::fs::{FsError, FsErrorKind, HandleError};
 use crate::pool::Lost;
 use crate::process::{ReserveError, StartError};
@@ -31,6 +32,22 @@ pub(crate) fn unknown_method(method: &str) -> RpcError {
 }
 
 const SHOWN_CHARACTERS_MAX: usize = 128;
+
+/// A request to somewhere else that came to nothing.
+pub(crate) fn http(error: &RequestError) -> RpcError {
+    RpcError::new(ErrorCode::Internal, format!("http/request failed: {error}"))
+}
+
+/// As much as there may be of something is there already.
+pub(crate) fn overloaded(what: &str) -> RpcError {
+    RpcError {
+        data: Some(serde_json::json!({"retryAfterMs": RETRY_AFTER_MS})),
+        ..RpcError::new(ErrorCode::Overloaded, what)
+    }
+}
+
+/// When it is worth asking again.
+const RETRY_AFTER_MS: u64 = 1000;
 
 /// A request before its turn in the handshake.
 pub(crate) fn out_of_turn(what: &'static str) -> RpcError {

@@ -24,6 +24,7 @@ mod counters;
 mod dispatch;
 mod errors;
 pub mod fs;
+pub mod http;
 mod info;
 mod listen;
 pub mod logs;

@@ -21,7 +21,7 @@ use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
 use crate::session::{ResumeError, Sessions};
 use crate::{connection, dispatch, fs};
-use crate::{listen, session, watch};
+use crate::{http, listen, session, watch};
 
 /// How long children may take to be gone when the executor stops. They are killed, so this is
 /// only the kernel's time; beyond it we go, and the parent-death signal is behind us.
@@ -33,6 +33,7 @@ pub struct Server {
     sessions: Arc<Sessions<Table>>,
     info: EnvironmentInfo,
     info_json: String,
+    http: Arc<http::Settings>,
     in_place: InPlace,
     calls_at_once: usize,
     ping_interval: Duration,
@@ -60,6 +61,7 @@ impl Server {
             sessions: Arc::new(Sessions::new(settings.detached)),
             info,
             info_json,
+            http: Arc::new(settings.http.clone()),
             in_place: InPlace::new(pool::WORKERS),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
             ping_interval: settings.ping_interval,
@@ -105,6 +107,11 @@ impl Server {
     pub(crate) fn resume(&self, id: &str, who: &Who) -> Result<Attached, ResumeError> {
         let resumed = self.sessions.resume(id, who.principal.as_deref());
         resumed.map(Attached::resumed)
+    }
+
+    /// Where requests made from here may go.
+    pub(crate) fn http(&self) -> &Arc<http::Settings> {
+        &self.http
     }
 
     pub(crate) fn audit(&self) -> &Audit {
@@ -159,7 +166,7 @@ impl Server {
 }
 
 /// What can be used beyond the core of the protocol.
-const CAPABILITIES: [&str; 2] = ["fileWriteStreaming", "fsWatchMissing"];
+const CAPABILITIES: [&str; 3] = ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars"];
 
 fn process_settings(settings: &Settings) -> process::Settings {
     let mut chosen = process::Settings {
@@ -206,6 +213,11 @@ fn limits(settings: &Settings, processes: &process::Settings) -> Vec<(&'static s
         ("treeEntries", fs::TREE_ENTRIES_MAX),
         ("treeSeconds", fs::TREE_TIME_MAX.as_secs()),
         ("watchedPaths", count(watch::PATHS_MAX)),
+        ("httpBodyBytes", count(http::BODY_BYTES_MAX)),
+        ("httpRedirects", count(http::REDIRECTS_MAX)),
+        ("httpHeadBytes", count(http::HEAD_BYTES_MAX)),
+        ("httpRequestsAtOnce", count(dispatch::REQUESTS_AT_ONCE)),
+        ("httpStreams", count(dispatch::STREAMS_MAX)),
         ("detachedSeconds", settings.detached.as_secs()),
         ("detachedSessions", count(session::DETACHED_OF_OWNER_MAX)),
         ("connections", count(listen::CONNECTIONS_MAX)),

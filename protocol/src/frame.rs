@@ -8,6 +8,7 @@
 use base64_simd::STANDARD;
 use serde::Serialize;
 
+use crate::method::http;
 use crate::method::process::OutputStream;
 use crate::rpc::{RequestId, RpcError};
 
@@ -157,6 +158,51 @@ pub fn process_write_request(
     });
 }
 
+/// Appends the reply of an [`http::REQUEST`].
+pub fn http_reply(
+    out: &mut String,
+    id: &RequestId,
+    status: u16,
+    headers: &[http::ResponseHeader],
+    body: &[u8],
+) {
+    out.reserve(128 + 64 * headers.len() + base64_len(body));
+    reply_with(out, id, |out| {
+        out.push_str("{\"status\":");
+        write_json(out, &status);
+        out.push_str(",\"headers\":");
+        write_json(out, headers);
+        out.push_str(",\"bodyBase64\":\"");
+        write_base64(out, body);
+        out.push_str("\"}");
+    });
+}
+
+/// Appends a [`http::BODY_DELTA`].
+pub fn http_body_delta(
+    out: &mut String,
+    request_id: &str,
+    seq: u64,
+    bytes: &[u8],
+    end: Option<Result<(), &str>>,
+) {
+    out.reserve(128 + request_id.len() + base64_len(bytes));
+    out.push_str("{\"method\":\"http/request/bodyDelta\",\"params\":{\"requestId\":");
+    write_string(out, request_id);
+    out.push_str(",\"seq\":");
+    write_json(out, &seq);
+    out.push_str(",\"deltaBase64\":\"");
+    write_base64(out, bytes);
+    out.push_str("\",\"done\":");
+    out.push_str(if end.is_some() { "true" } else { "false" });
+    out.push_str(",\"error\":");
+    match end {
+        Some(Err(error)) => write_string(out, error),
+        Some(Ok(())) | None => out.push_str("null"),
+    }
+    out.push_str("}}");
+}
+
 /// Appends `bytes` as standard padded base64. Its alphabet needs no escaping in JSON.
 pub fn write_base64(out: &mut String, bytes: &[u8]) {
     STANDARD.encode_append(bytes, out);
@@ -268,6 +314,19 @@ mod tests {
             out.clear();
             read_block_reply(&mut out, &id, &bytes, eof);
             same(&out, &json!({"id": id, "result": {"chunk": chunk, "eof": eof}}));
+
+            out.clear();
+            let header = http::ResponseHeader { name: "x".to_owned(), value: process.clone() };
+            http_reply(&mut out, &id, 404, std::slice::from_ref(&header), &bytes);
+            same(&out, &json!({"id": id, "result":
+                {"status": 404, "headers": [header], "bodyBase64": chunk}}));
+
+            out.clear();
+            let end = eof.then_some(Err(&*process));
+            http_body_delta(&mut out, &process, seq, &bytes, end);
+            same(&out, &json!({"method": "http/request/bodyDelta", "params":
+                {"requestId": process, "seq": seq, "deltaBase64": chunk, "done": eof,
+                 "error": eof.then_some(&process)}}));
 
             out.clear();
             write_file_request(&mut out, &id, &process, &bytes);

@@ -5,6 +5,7 @@
 //! takes from when it has room on the wire. So a peer that reads slowly slows the work down, and
 //! the work ends with the connection.
 
+use std::collections::HashMap;
 use std::task::{Context, Poll};
 
 use farstep_protocol::frame;
@@ -27,6 +28,10 @@ const WAITING_MAX: usize = 4;
 /// What the work says.
 #[derive(Debug)]
 pub(super) enum Note {
+    /// A piece of the body of a streamed response.
+    Delta(Text),
+    /// The last one of this request.
+    Last(Box<str>, Text),
     /// The watch of this id has seen what it waited for.
     Changed(u64),
 }
@@ -38,6 +43,8 @@ pub(super) struct Notes {
     said: mpsc::Receiver<Note>,
     /// The one watch there is; dropping it ends it.
     watch: Option<(u64, AbortOnDropHandle<()>)>,
+    /// Streamed requests by their ids, once their bodies are on their way; dropping ends them.
+    streams: HashMap<Box<str>, Option<AbortOnDropHandle<()>>>,
 }
 
 impl Notes {
@@ -47,7 +54,40 @@ impl Notes {
             say,
             said,
             watch: None,
+            streams: HashMap::new(),
         }
+    }
+
+    /// Takes the id of a streamed request; whether it was free.
+    pub(super) fn take_id(&mut self, request_id: &str) -> bool {
+        let is_free = !self.streams.contains_key(request_id);
+        if is_free {
+            self.streams.insert(request_id.into(), None);
+        }
+        is_free
+    }
+
+    /// How many streamed requests there are.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Gives the id of a request back that has no body after all.
+    pub(super) fn free_id(&mut self, request_id: &str) {
+        self.streams.remove(request_id);
+    }
+
+    /// Lets `work` say the body of a request whose reply is on its way.
+    pub(super) fn stream<W>(
+        &mut self,
+        request_id: Box<str>,
+        work: impl FnOnce(mpsc::Sender<Note>) -> W,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let task = tokio::spawn(work(self.say.clone()));
+        self.streams
+            .insert(request_id, Some(AbortOnDropHandle::new(task)));
     }
 
     /// Begins to wait, in place of whatever was waited for before.
@@ -73,6 +113,11 @@ impl Notes {
                 return None;
             };
             match note {
+                Note::Delta(text) => return Some(text),
+                Note::Last(request_id, text) => {
+                    self.free_id(&request_id);
+                    return Some(text);
+                }
                 Note::Changed(id) if self.is_watched(id) => {
                     self.watch = None;
                     let mut text = String::new();

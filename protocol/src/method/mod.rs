@@ -5,6 +5,7 @@
 
 pub mod environment;
 pub mod fs;
+pub mod http;
 pub mod initialize;
 pub mod process;
 pub mod sandbox;

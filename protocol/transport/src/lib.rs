@@ -10,6 +10,8 @@
 
 mod error;
 pub mod lines;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod websocket;
 
 use futures_util::{Sink, Stream};

@@ -115,26 +115,12 @@ fn request(dial: &Dial<'_>) -> Result<Request<()>, DialError> {
 
 #[cfg(feature = "tls")]
 async fn secure(url: &str, host: &str, socket: TcpStream) -> Result<Socket, DialError> {
-    use rustls::pki_types::ServerName;
-    use rustls_platform_verifier::BuilderVerifierExt;
-    use std::sync::Arc;
-
-    let failed = |reason: String| DialError::Tls {
-        url: url.to_owned(),
-        reason,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| failed(error.to_string()))?
-        .with_no_client_auth();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(bare.to_owned()).map_err(|error| failed(error.to_string()))?;
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    match connector.connect(name, socket).await {
+    match crate::tls::connect(host, socket).await {
         Ok(stream) => Ok(Socket::Tls(Box::new(stream))),
-        Err(error) => Err(failed(error.to_string())),
+        Err(error) => Err(DialError::Tls {
+            url: url.to_owned(),
+            reason: error.to_string(),
+        }),
     }
 }
 
