@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::method::fs::{ReadFileResult, WriteBlockParams, WriteFileParams};
+use crate::method::http::{
+    BodyDeltaParams, RequestHeader, RequestParams, RequestResult, ResponseHeader,
+};
 use crate::method::process::{EnvPolicy, OutputParams, ReadChunk, StartParams, WriteParams};
 use crate::output::Chunk;
 use crate::rpc::{Message, Params};
@@ -33,6 +36,30 @@ impl Secret for bytes::Bytes {
 impl Secret for Vec<String> {
     fn size(&self) -> usize {
         self.len()
+    }
+}
+
+impl Secret for String {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Secret for Vec<RequestHeader> {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Secret for Vec<ResponseHeader> {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<S: Secret> Secret for Option<S> {
+    fn size(&self) -> usize {
+        self.as_ref().map_or(0, Secret::size)
     }
 }
 
@@ -66,6 +93,12 @@ macro_rules! redacted {
 }
 
 redacted! {
+    BodyDeltaParams<'_> { request_id, seq, done } hides { delta_base64 }
+    RequestHeader { name, value_env_var } hides { value }
+    RequestParams<'_> { method, request_id, timeout_ms, redirect_policy, stream_response }
+        hides { url, headers, body_base64 }
+    RequestResult<'_> { status } hides { headers, body_base64 }
+    ResponseHeader { name } hides { value }
     StartParams { process_id, cwd, env_policy, tty, pipe_stdin } hides { argv, env }
     EnvPolicy { inherit, ignore_default_excludes, exclude, include_only } hides { set }
     OutputParams<'_> { process_id, seq, stream } hides { chunk }

@@ -31,7 +31,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// What never goes along to another host.
 const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
-/// How a response begins.
+/// How a response begins. Its headers do not show their values.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: u16,

@@ -12,7 +12,7 @@ pub const REQUEST: &str = "http/request";
 pub const BODY_DELTA: &str = "http/request/bodyDelta";
 
 /// Params of [`REQUEST`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestParams<'a> {
     /// `GET`, or any other token.
@@ -51,15 +51,6 @@ pub struct RequestHeader {
     pub value_env_var: Option<String>,
 }
 
-impl std::fmt::Debug for RequestHeader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The value is a credential as often as not.
-        f.debug_struct("RequestHeader")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What to do about a redirect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,7 +63,7 @@ pub enum RedirectPolicy {
 }
 
 /// Result of [`REQUEST`]. The executor writes it with [`crate::frame::http_reply`], never by serde.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestResult<'a> {
     /// The HTTP status; one that tells an error is a result like any other.
@@ -85,7 +76,7 @@ pub struct RequestResult<'a> {
 }
 
 /// A header that was received.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseHeader {
     /// In lower case.
     pub name: String,
@@ -94,7 +85,7 @@ pub struct ResponseHeader {
 }
 
 /// Params of [`BODY_DELTA`]. The executor writes it with [`crate::frame::http_body_delta`].
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BodyDeltaParams<'a> {
     /// Which request.
