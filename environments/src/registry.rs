@@ -3,6 +3,7 @@
 //! A registry never changes. A new configuration makes a new registry, which takes over the
 //! environments that are the same; the others end when nobody holds them any more.
 
+use farstep_protocol::rpc::Trace;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,9 @@ pub struct Conditions {
     /// lost. What uses it meanwhile waits. 45 s unless said otherwise, below the 80 s that
     /// executors grant a session without a connection.
     pub recovery_window: Duration,
+    /// The trace every call belongs to, so that it goes on in executors and their commands. It is
+    /// told to all of them, so it must not be one that was not checked.
+    pub trace: Option<Trace>,
 }
 
 impl Default for Conditions {
@@ -46,6 +50,7 @@ impl Default for Conditions {
         Conditions {
             credentials: Vec::new(),
             recovery_window: RECOVERY_WINDOW,
+            trace: None,
         }
     }
 }
@@ -70,7 +75,8 @@ impl Registry {
     /// As [`Registry::new`], where something is to be otherwise than usual.
     pub fn under(conditions: Conditions, config: &Config, local: LocalExecutor) -> Registry {
         let withheld = Withheld::and(conditions.credentials);
-        let tasks = Tasks::recovering_within(conditions.recovery_window);
+        let tasks =
+            Tasks::recovering_within(conditions.recovery_window).belonging_to(conditions.trace);
         Registry::build(config, local, withheld, tasks, &[])
     }
 

@@ -269,7 +269,7 @@ impl Calls {
         );
         if !span.is_none()
             && let Some(trace) = &request.trace
-            && let Some(context) = TraceContext::read(trace).context
+            && let Some(context) = trace.checked().trace.and_then(TraceContext::of)
         {
             context.adopt(&span);
         }

@@ -3,6 +3,7 @@
 //! Everything that is read from the process itself (its folder, its variables, where its program
 //! lies) is read once in `main` and arrives here as values.
 
+use farstep_protocol::rpc::Trace;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub struct Setup {
     pub warnings: Vec<String>,
     executor: Result<PathBuf, NoExecutor>,
     cwd: PathBuf,
+    trace: Option<Trace>,
 }
 
 /// There is no program to serve the orchestrator's own machine.
@@ -46,6 +48,21 @@ pub struct NoExecutor {
 impl Surroundings {
     pub fn text(&self, name: &str) -> Option<String> {
         (self.variable)(name).and_then(|value| value.into_string().ok())
+    }
+}
+
+impl Surroundings {
+    /// The trace this program was started in, if whoever started it said so.
+    fn trace(&self) -> Option<Trace> {
+        let trace = Trace {
+            traceparent: self.text("TRACEPARENT"),
+            tracestate: self.text("TRACESTATE"),
+        };
+        let checked = trace.checked();
+        if checked.ignored {
+            tracing::warn!("TRACEPARENT or TRACESTATE is no trace context and is ignored");
+        }
+        checked.trace
     }
 }
 
@@ -67,6 +84,7 @@ impl Setup {
             warnings,
             executor: find_executor(surroundings),
             cwd: surroundings.cwd.clone(),
+            trace: surroundings.trace(),
         })
     }
 
@@ -87,6 +105,7 @@ impl Setup {
         };
         let conditions = Conditions {
             credentials: credentials.to_vec(),
+            trace: self.trace.clone(),
             ..Conditions::default()
         };
         Registry::under(conditions, &self.config, local)

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::method::http;
 use crate::method::process::OutputStream;
-use crate::rpc::{RequestId, RpcError};
+use crate::rpc::{RequestId, RpcError, Trace};
 
 /// The reply to request `id`: any result that holds no bytes.
 pub fn reply<T: Serialize + ?Sized>(out: &mut String, id: &RequestId, result: &T) {
@@ -54,6 +54,16 @@ pub fn request_with(
     out.push_str(",\"params\":");
     write(out);
     out.push('}');
+}
+
+/// Says where the request that was just appended comes from.
+pub fn add_trace(out: &mut String, trace: &Trace) {
+    // Its last byte closes it.
+    if out.pop().is_some() {
+        out.push_str(",\"trace\":");
+        write_json(out, trace);
+        out.push('}');
+    }
 }
 
 /// A notification whose params hold no bytes.

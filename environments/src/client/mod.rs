@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use farstep_protocol::frame;
 use farstep_protocol::method::environment::{self, EnvironmentInfo};
-use farstep_protocol::rpc::ErrorCode;
+use farstep_protocol::rpc::{ErrorCode, Trace};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -84,6 +84,8 @@ struct Shared {
     bulk: mpsc::Sender<Command>,
     bulk_room: Arc<Semaphore>,
     releases: mpsc::Sender<Release>,
+    /// What every call belongs to.
+    trace: Option<Arc<Trace>>,
 }
 
 /// The other ends of an [`Executor`]'s queues, for its driver.
@@ -101,7 +103,12 @@ struct Release {
 }
 
 impl Executor {
-    fn new(info: EnvironmentInfo, link: Arc<Link>, unread: Unread) -> (Executor, Lanes) {
+    fn new(
+        info: EnvironmentInfo,
+        link: Arc<Link>,
+        unread: Unread,
+        trace: Option<Arc<Trace>>,
+    ) -> (Executor, Lanes) {
         let (control, control_end) = mpsc::channel(LANE_CALLS);
         let (small, small_end) = mpsc::channel(LANE_CALLS);
         let (bulk, bulk_end) = mpsc::channel(LANE_CALLS);
@@ -115,6 +122,7 @@ impl Executor {
             bulk,
             bulk_room: Arc::new(Semaphore::new(BULK_ROOM)),
             releases,
+            trace,
         };
         let lanes = Lanes {
             control: control_end,
@@ -199,6 +207,7 @@ impl Executor {
             purpose,
             encode,
         } = request;
+        let encode = self.traced(encode);
         let (reply, replied) = oneshot::channel();
         let waiting = Waiting { reply, purpose };
         let queue = match lane {
@@ -235,6 +244,16 @@ impl Executor {
             Err(error) => tracing::debug!(conn, method, %error, "call failed"),
         }
         outcome
+    }
+
+    fn traced(&self, encode: Encode) -> Encode {
+        match self.shared.trace.clone() {
+            None => encode,
+            Some(trace) => Box::new(move |out, id| {
+                encode(out, id);
+                frame::add_trace(out, &trace);
+            }),
+        }
     }
 
     /// Waits for `limit`. The time while the session is between two connections does not count:
@@ -317,10 +336,12 @@ impl Request {
 pub(crate) fn serve<W: farstep_transport::Wire>(
     wire: W,
     greeting: handshake::Greeting,
+    trace: Option<Arc<Trace>>,
 ) -> (Executor, Driver<W>) {
     let link = Arc::new(Link::new());
     let streams = streams::Streams::default();
-    let (executor, lanes) = Executor::new(greeting.info, Arc::clone(&link), streams.unread());
+    let (executor, lanes) =
+        Executor::new(greeting.info, Arc::clone(&link), streams.unread(), trace);
     let session = driver::Session {
         id: greeting.session_id.into(),
         streams,

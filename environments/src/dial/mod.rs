@@ -15,6 +15,7 @@ mod stdio;
 mod websocket;
 mod withheld;
 
+use farstep_protocol::rpc::Trace;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,8 @@ pub(crate) struct Tasks {
     pub(crate) stop: CancellationToken,
     /// How long a lost connection is tried to be recovered.
     pub(crate) recovery_window: Duration,
+    /// What every call belongs to.
+    pub(crate) trace: Option<Arc<Trace>>,
 }
 
 #[cfg(test)]
@@ -83,7 +86,13 @@ impl Tasks {
             tracker: TaskTracker::default(),
             stop: CancellationToken::default(),
             recovery_window,
+            trace: None,
         }
+    }
+
+    pub(crate) fn belonging_to(mut self, trace: Option<Trace>) -> Tasks {
+        self.trace = trace.map(Arc::new);
+        self
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -111,7 +120,7 @@ pub(crate) async fn attach<W: Wire + 'static>(
     let shaken = client::handshake(&mut wire, None, &mut noise);
     let reason = match tokio::time::timeout(limit, shaken).await {
         Ok(Ok(greeting)) => {
-            let (executor, driver) = client::serve(wire, greeting);
+            let (executor, driver) = client::serve(wire, greeting, tasks.trace.clone());
             let conn = executor.link().serial();
             let span = tracing::info_span!("connection", conn);
             let recovery = way_back.map(|way| Recovery {

@@ -191,12 +191,13 @@ impl Calls {
 
     /// What commands of this call belong to. What is wrong with it is ignored, but not unnoticed.
     fn trace_of_commands(&self, trace: Option<&Trace>) -> Option<TraceContext> {
-        let read = trace.map(TraceContext::read).unwrap_or_default();
-        if read.ignored {
+        let checked = trace.map(Trace::checked).unwrap_or_default();
+        if checked.ignored {
             self.server.counters().trace_ignored();
             tracing::debug!("a trace context is ignored");
         }
-        TraceContext::for_commands(&Span::current(), read.context)
+        let of_call = checked.trace.and_then(TraceContext::of);
+        TraceContext::for_commands(&Span::current(), of_call)
     }
 
     /// Keeps a message for a process that is being started here.

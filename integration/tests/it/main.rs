@@ -8,3 +8,4 @@ mod local;
 mod resume;
 mod round_trips;
 mod scripts;
+mod trace;

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::scan::{Limits, Malformed, members};
+use super::trace::Trace;
 use super::{ErrorCode, RequestId, RpcError};
 
 /// A message as it arrived, borrowing from its text.
@@ -38,17 +39,6 @@ pub struct Request<'a> {
     pub params: Params<'a>,
     /// Where the request comes from, if its sender traces.
     pub trace: Option<Trace>,
-}
-
-/// W3C trace context of a request. Invalid contents are ignored, as the peer does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trace {
-    /// The `traceparent` header's value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<String>,
-    /// The `tracestate` header's value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tracestate: Option<String>,
 }
 
 /// The params of a request or notification as JSON text.

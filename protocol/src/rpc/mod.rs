@@ -8,8 +8,10 @@ mod error;
 mod id;
 mod message;
 mod scan;
+mod trace;
 
 pub use error::{ErrorCode, RpcError};
 pub use id::{ID_BYTES_MAX, RequestId};
-pub use message::{Message, Params, Request, Trace, parse};
+pub use message::{Message, Params, Request, parse};
 pub use scan::{Limits, Malformed};
+pub use trace::{Checked, Trace};
