@@ -160,7 +160,15 @@ impl<W: Wire> Connection<W> {
                     self.outbox
                         .push(dispatch::refusal(&RequestId::UNKNOWN, &errors::not_text()));
                 }
-                Poll::Ready(Some(Err(error))) => return Err(End::Broken(error)),
+                Poll::Ready(Some(Err(error))) => {
+                    if matches!(error, WireError::Overloaded) {
+                        self.outbox.push(dispatch::refusal(
+                            &RequestId::UNKNOWN,
+                            &errors::overloaded(&error.to_string()),
+                        ));
+                    }
+                    return Err(End::Broken(error));
+                }
             }
         }
         Ok(true)
@@ -389,6 +397,7 @@ impl<W: Wire> Connection<W> {
             End::Stopping => "the executor is stopping",
             End::Torn(_) => "an answer could not be finished",
             End::Broken(WireError::TooLong { .. }) => "a message is larger than allowed",
+            End::Broken(WireError::Overloaded) => "overloaded, try again",
             End::Broken(WireError::Unresponsive { .. }) => "pings were not answered",
             End::Closed | End::Broken(_) => return self.wire,
         };

@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use farstep_transport::WireError;
 use farstep_transport::websocket::{Options, Served};
 use futures_util::StreamExt as _;
 use hyper::server::conn::http1;
@@ -266,7 +267,7 @@ impl Known {
                     ping_interval: Some(server.ping_interval()),
                     ..Options::server()
                 };
-                let wire = Served::new(stream, read, &options);
+                let wire = Served::new(stream, read, &options).within(server.messages());
                 let (end, wire) = connection::serve(&server, wire, who, &stop).await;
                 tracing::info!(%end, "connection ended");
                 linger(end, wire).await;
@@ -283,11 +284,18 @@ async fn linger<S>(end: End, mut wire: Served<S>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    if matches!(end, End::Violation(_) | End::Torn(_) | End::Stopping) {
-        let rest = async { while let Some(Ok(_)) = wire.next().await {} };
-        // A peer that goes on is not waited for.
-        let _: Result<(), Elapsed> = tokio::time::timeout(LINGER_MAX, rest).await;
-    }
+    let rest = async {
+        match end {
+            End::Violation(_) | End::Torn(_) | End::Stopping => {
+                while let Some(Ok(_)) = wire.next().await {}
+            }
+            // There is no telling any more where a message ends.
+            End::Broken(WireError::TooLong { .. } | WireError::Overloaded) => wire.discard().await,
+            End::Broken(_) | End::Closed => {}
+        }
+    };
+    // A peer that goes on is not waited for.
+    let _: Result<(), Elapsed> = tokio::time::timeout(LINGER_MAX, rest).await;
 }
 
 fn set_up(tcp: &TcpStream) -> io::Result<()> {

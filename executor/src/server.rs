@@ -10,7 +10,7 @@ use std::time::Duration;
 use farstep_protocol::frame;
 use farstep_protocol::method::environment::EnvironmentInfo;
 use farstep_protocol::rpc;
-use farstep_transport::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
+use farstep_transport::{Budget, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 use crate::attached::Attached;
 use crate::audit::{Audit, Event, Who};
@@ -27,6 +27,10 @@ use crate::{http, listen, session, watch};
 /// only the kernel's time; beyond it we go, and the parent-death signal is behind us.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// Large messages of all connections together, in bytes. As much again may be decoded from them,
+/// which makes the 512 MiB of SR-26. Beyond it a large message is refused and its connection ends.
+const MESSAGE_BYTES_IN_ALL_MAX: usize = 256 * 1024 * 1024;
+
 /// One executor.
 pub struct Server {
     processes: Arc<process::Host>,
@@ -37,6 +41,7 @@ pub struct Server {
     in_place: InPlace,
     calls_at_once: usize,
     ping_interval: Duration,
+    messages: Budget,
     audit: Audit,
     counters: Counters,
 }
@@ -65,6 +70,7 @@ impl Server {
             in_place: InPlace::new(pool::WORKERS),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
             ping_interval: settings.ping_interval,
+            messages: Budget::new(MESSAGE_BYTES_IN_ALL_MAX),
             audit,
             counters: Counters::default(),
         })
@@ -134,6 +140,11 @@ impl Server {
         &self.in_place
     }
 
+    /// What all connections together may hold of messages that came in.
+    pub(crate) fn messages(&self) -> &Budget {
+        &self.messages
+    }
+
     pub(crate) fn ping_interval(&self) -> Duration {
         self.ping_interval
     }
@@ -185,6 +196,7 @@ fn limits(settings: &Settings, processes: &process::Settings) -> Vec<(&'static s
     vec![
         ("messageBytes", count(MESSAGE_BYTES_MAX)),
         ("frameBytes", count(FRAME_BYTES_MAX)),
+        ("messageBytesInAll", count(MESSAGE_BYTES_IN_ALL_MAX)),
         ("messageDepth", count(rpc::Limits::default().depth_max)),
         ("messageValues", count(rpc::Limits::default().values_max)),
         ("requestIdBytes", count(rpc::ID_BYTES_MAX)),

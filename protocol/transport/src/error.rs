@@ -20,6 +20,9 @@ pub enum WireError {
         /// The limit in force.
         limit: usize,
     },
+    /// All connections together hold as much of large messages as they may.
+    #[error("all connections together hold as much as they may")]
+    Overloaded,
     /// The other side does not answer any more.
     #[error("peer left {pings} pings unanswered")]
     Unresponsive {

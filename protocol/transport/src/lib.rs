@@ -8,6 +8,7 @@
 //!
 //! A [`Wire`] knows nothing of what the texts say. It frames, bounds, keeps alive and closes.
 
+mod budget;
 mod error;
 pub mod lines;
 #[cfg(feature = "tls")]
@@ -17,6 +18,7 @@ pub mod websocket;
 use futures_util::{Sink, Stream};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 
+pub use budget::{Budget, FREE_BYTES};
 pub use error::{DialError, WireError};
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as Text;
 

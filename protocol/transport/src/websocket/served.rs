@@ -27,7 +27,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::{Options, UNANSWERED_MAX, broken, ended, pings};
-use crate::{FRAME_BYTES_MAX, Text, Wire, WireError};
+use crate::budget::Charge;
+use crate::{Budget, FRAME_BYTES_MAX, Text, Wire, WireError};
 
 /// Texts from here on are written from where they are. Below, copying costs less than a write.
 const LARGE_BYTES_MIN: usize = 16 * 1024;
@@ -76,6 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
                 ahead: BytesMut::new(),
                 is_hungry: false,
                 is_mid_frame: false,
+                arrived: 0,
+                charge: None,
             },
             large: None,
             gathered: 0,
@@ -85,6 +88,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
             farewell: None,
             ended: false,
         }
+    }
+
+    /// Shares `budget` with other connections: a message it has no room for ends the connection
+    /// with [`WireError::Overloaded`] while it arrives.
+    #[must_use]
+    pub fn within(mut self, budget: &Budget) -> Self {
+        self.socket.charge = Some(budget.open());
+        self
+    }
+
+    /// Reads and forgets what still comes, until the other side closes: what was said last arrives
+    /// only if nothing is left unread.
+    pub async fn discard(&mut self) {
+        let mut room = [0; 4096];
+        while matches!(self.socket.stream.read(&mut room).await, Ok(1..)) {}
     }
 
     fn poll_pings(&mut self, cx: &mut Context<'_>) -> Result<(), WireError> {
@@ -225,6 +243,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Served<S> {
             let message = match this.frames.read(&mut this.socket.on(cx)) {
                 Ok(message) => message,
                 Err(tungstenite::Error::Io(error)) if is_blocked(&error) => return Poll::Pending,
+                Err(tungstenite::Error::Io(error)) if error.kind() == OVERLOADED => {
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(WireError::Overloaded)));
+                }
                 Err(error) => {
                     this.ended = true;
                     return Poll::Ready(ended(error).map(Err));
@@ -233,10 +255,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Served<S> {
             // Anything at all is a sign of life.
             this.unanswered = 0;
             match message {
-                Message::Text(text) => return Poll::Ready(Some(Ok(text))),
+                Message::Text(text) => return Poll::Ready(Some(Ok(this.socket.settle(text)))),
                 Message::Binary(bytes) => {
                     let text = Text::try_from(bytes).map_err(|_| WireError::NotText);
-                    return Poll::Ready(Some(text));
+                    return Poll::Ready(Some(text.map(|text| this.socket.settle(text))));
                 }
                 Message::Close(_) => {
                     // Nothing follows. The answer goes out if the socket takes it now.
@@ -308,14 +330,42 @@ struct Socket<S> {
     is_hungry: bool,
     /// A large frame is written in part: nobody else may write.
     is_mid_frame: bool,
+    /// Bytes read since the last whole message, and what is charged for them.
+    arrived: usize,
+    charge: Option<Charge>,
 }
+
+/// How the socket says that the budget is used up, on its way through tungstenite.
+const OVERLOADED: io::ErrorKind = io::ErrorKind::OutOfMemory;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     fn on<'a, 'b>(&'a mut self, cx: &'a mut Context<'b>) -> SocketOn<'a, 'b, S> {
         SocketOn { socket: self, cx }
     }
 
+    /// Reads, and charges for what was read before more is asked for.
     fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(self.poll_read_some(cx, room))?;
+        self.arrived += count;
+        let charge = self.charge.as_mut();
+        Poll::Ready(
+            match charge.is_none_or(|charge| charge.cover(self.arrived)) {
+                true => Ok(count),
+                false => Err(OVERLOADED.into()),
+            },
+        )
+    }
+
+    /// A message is whole: what was charged stays with it.
+    fn settle(&mut self, text: Text) -> Text {
+        self.arrived = 0;
+        match &mut self.charge {
+            Some(charge) => charge.tie(text),
+            None => text,
+        }
+    }
+
+    fn poll_read_some(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.ahead.is_empty() {
             if !self.is_hungry {
                 return self.poll_read_directly(cx, room);
