@@ -9,7 +9,6 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[path = "contain/bench.rs"]
 mod bench;
 
 use bench::{Executor, Place, Wire, guardian, until};

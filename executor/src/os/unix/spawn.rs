@@ -13,6 +13,7 @@ mod image;
 mod pool;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
+mod room;
 #[cfg(target_os = "linux")]
 mod vfork;
 
@@ -36,10 +37,6 @@ use super::input::Input;
 use super::output::Output;
 use super::pipe;
 use super::terminal::{self, WindowSize};
-
-/// Arguments and variables of one program together; the kernel's own limit on their bytes is
-/// hit by the exec and reported from there.
-const MAX_STRINGS: usize = 65_536;
 
 /// A program to start: everything about it is explicit, nothing is inherited.
 #[derive(Clone)]
@@ -87,8 +84,18 @@ pub enum SpawnError {
         program: String,
         place: &'static str,
     },
-    #[error("start {program}: more than {MAX_STRINGS} arguments and variables")]
+    #[error(
+        "start {program}: more than {} arguments and variables",
+        room::STRINGS_MAX
+    )]
     TooManyStrings { program: String },
+    #[error("start {program}: {what}: {bytes} bytes, where {max} are the most")]
+    TooLong {
+        program: String,
+        what: &'static str,
+        bytes: usize,
+        max: usize,
+    },
     #[error("start {program}: {what}: {source}")]
     NoResources {
         program: String,

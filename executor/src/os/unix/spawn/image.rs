@@ -6,7 +6,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-use super::{Command, MAX_STRINGS, SpawnError};
+use super::room::{self, Given, STRINGS_MAX};
+use super::{Command, SpawnError};
 use crate::os::DEFAULT_PATH;
 
 /// NUL-terminated strings in one allocation, and the list of pointers to them.
@@ -51,6 +52,17 @@ impl Strings {
         self.starts.iter().map(start).chain(end).collect()
     }
 
+    fn given(&self) -> Given {
+        let ends = self.starts.iter().copied().skip(1);
+        let ends = ends.chain(std::iter::once(self.bytes.len()));
+        let lengths = self.starts.iter().zip(ends).map(|(start, end)| end - start);
+        Given {
+            strings: self.starts.len(),
+            bytes: self.bytes.len(),
+            longest: lengths.max().unwrap_or_default(),
+        }
+    }
+
     /// The strings themselves.
     #[cfg(any(test, not(target_os = "linux")))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &std::ffi::CStr> {
@@ -77,7 +89,7 @@ impl Image {
         if program.is_empty() {
             return Err(SpawnError::EmptyProgram);
         }
-        if command.argv.len() + command.env.len() > MAX_STRINGS {
+        if command.argv.len() + command.env.len() > STRINGS_MAX {
             return Err(SpawnError::TooManyStrings {
                 program: shown(program),
             });
@@ -104,6 +116,8 @@ impl Image {
             no_nul(fine, "the environment")?;
         }
 
+        room::check(&shown(program), &argv.given(), &env.given())?;
+
         let mut cwd = Strings::default();
         no_nul(
             cwd.add(&[command.cwd.as_os_str().as_bytes()]),
@@ -124,9 +138,11 @@ impl Image {
     }
 }
 
-/// The program's name for people: never its arguments.
+/// The program's name for people: never its arguments, and no more than fits on a line or two.
 pub(super) fn shown(program: &OsStr) -> String {
-    program.to_string_lossy().into_owned()
+    const CHARACTERS_MAX: usize = 256;
+    let program = program.to_string_lossy();
+    program.chars().take(CHARACTERS_MAX).collect()
 }
 
 /// Names with a slash are paths; others are looked for in the `PATH` the program will have.

@@ -232,12 +232,12 @@ async fn each_failure_names_the_program_the_step_and_the_cause() {
     let huge = "x".repeat(3 * 1024 * 1024);
     assert_eq!(
         complaint(&command(&["/bin/true", &huge])).await,
-        "start /bin/true: execute: Argument list too long (os error 7)"
+        "start /bin/true: an argument: 3145729 bytes, where 131072 are the most"
     );
-    let many = vec!["x"; MAX_STRINGS + 1];
+    let many = vec!["x"; room::STRINGS_MAX + 1];
     assert_eq!(
         complaint(&command(&many)).await,
-        format!("start x: more than {MAX_STRINGS} arguments and variables")
+        "start x: more than 65536 arguments and variables"
     );
 }
 
@@ -365,4 +365,34 @@ async fn a_program_whose_file_is_still_being_written_is_started_a_moment_later()
     let mut child = child.unwrap();
     assert_eq!(everything(&mut child.stdout).await, "found\n");
     assert_eq!(exit_code(&mut child).await, 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn as_much_as_the_kernel_takes_is_given_and_one_byte_more_is_refused() {
+    const STRING_MAX: usize = 131_072;
+    let mut largest = command(&["/bin/true", &"x".repeat(STRING_MAX - 1)]);
+    assert_eq!(outcome(&largest).await.1, 0);
+    largest.argv[1].push("x");
+    assert_eq!(
+        complaint(&largest).await,
+        "start /bin/true: an argument: 131073 bytes, where 131072 are the most"
+    );
+    let mut variable = command(&["/bin/true"]);
+    let value = "x".repeat(STRING_MAX - "NAME=".len() - 1);
+    variable.env.push(("NAME".into(), value.into()));
+    assert_eq!(outcome(&variable).await.1, 0);
+    variable.env[1].1.push("x");
+    assert_eq!(
+        complaint(&variable).await,
+        "start /bin/true: a variable: 131073 bytes, where 131072 are the most"
+    );
+
+    // All together: what is counted is what the kernel counts, but for the program's own name.
+    let many = vec!["x".repeat(100_000); 100];
+    let mut many = command(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    many.argv.insert(0, "/bin/true".into());
+    let refused = complaint(&many).await;
+    let words = "start /bin/true: arguments and variables together: 10000";
+    assert!(refused.starts_with(words), "{refused}");
 }

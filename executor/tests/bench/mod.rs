@@ -1,5 +1,11 @@
 //! A real executor, a wire to it, and a look at the processes of this machine.
 
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each suite uses its part"
+)]
+
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
