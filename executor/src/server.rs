@@ -20,7 +20,7 @@ use crate::info::{self, Host};
 use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
 use crate::session::{ResumeError, Sessions};
-use crate::{connection, dispatch, fs};
+use crate::{connection, dispatch, fs, os};
 use crate::{http, listen, session, watch};
 
 /// How long children may take to be gone when the executor stops. They are killed, so this is
@@ -211,6 +211,9 @@ fn limits(settings: &Settings, processes: &process::Settings) -> Vec<(&'static s
         ("writeIdBytes", count(dispatch::WRITE_ID_BYTES_MAX)),
         ("processesPerSession", count(processes.per_session)),
         ("processes", count(processes.in_all)),
+        ("argumentsAndVariables", count(os::STRINGS_MAX)),
+        ("unreadStdinBytes", count(process::UNREAD_STDIN_MAX)),
+        ("rememberedProcesses", count(processes.remembered_max)),
         ("retainedBytes", count(processes.output.retained_bytes)),
         ("retainedChunks", count(processes.output.retained_chunks)),
         ("readFileBytes", fs::READ_FILE_BYTES_MAX),

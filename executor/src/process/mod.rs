@@ -43,5 +43,5 @@ pub use env::{BaseEnv, EnvPolicy, Inherit, environment};
 pub use handle::Process;
 pub use host::{Host, Settings};
 pub use ready::ReadyQueue;
-pub use stdin::{PendingWrite, Write, WriteStatus};
+pub use stdin::{PendingWrite, UNREAD_MAX as UNREAD_STDIN_MAX, Write, WriteStatus};
 pub use table::{Lookup, Reservation, ReserveError, StartError, StartRequest, Starting, Table};

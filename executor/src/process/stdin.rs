@@ -19,7 +19,7 @@ use super::Process;
 use crate::os::Input;
 
 /// Input a program has not read yet. More is not refused: its writer waits.
-pub(super) const UNREAD_MAX: usize = 4 * 1024 * 1024;
+pub const UNREAD_MAX: usize = 4 * 1024 * 1024;
 
 /// Who has more than this to write when a pipe is full is given a larger one.
 const WORTH_ENLARGING: usize = 16 * 1024;

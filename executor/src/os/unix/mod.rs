@@ -31,6 +31,6 @@ pub use output::{Output, READ_MAX, Read};
 pub use private::{is_at, make_private_folder, open_private_file};
 pub use secret::{FileStamp, NotPrivate, create_secret, file_stamp, open_secret};
 pub use socket::limit_unsent;
-pub use spawn::{Command, SpawnError, Spawner, Stage, Stdio};
+pub use spawn::{Command, STRINGS_MAX, SpawnError, Spawner, Stage, Stdio};
 pub use stop::StopSignals;
 pub use terminal::WindowSize;

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use rustix::process::Pid;
 
 pub use pool::Spawner;
+pub use room::STRINGS_MAX;
 
 use super::child::{Child, ExitWatch, Group};
 use super::contain::Origin;

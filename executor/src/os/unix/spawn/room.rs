@@ -3,8 +3,9 @@
 
 use super::SpawnError;
 
-/// Arguments and variables of one program together.
-pub(super) const STRINGS_MAX: usize = 65_536;
+/// Arguments and variables of one program together: far more than programs are given, and few
+/// enough to count in no time. More are refused before anything is started.
+pub const STRINGS_MAX: usize = 65_536;
 /// Of one argument or variable, with its end; Linux counts 32 pages, whatever their size here.
 #[cfg(target_os = "linux")]
 const STRING_BYTES_MAX: usize = 32 * 4096;
