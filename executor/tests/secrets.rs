@@ -392,10 +392,16 @@ async fn what_a_peer_names_cannot_forge_a_line_of_the_log() {
     let nasty = "x\u{1b}[2J\r\n2026-01-01T00:00:00.000Z ERROR forged\u{202e}\u{85}\u{2028}";
     let long = "y".repeat(100_000);
     for name in [nasty, &long] {
-        session.call(name, json!({})).await;
-        let request = json!({"id": name, "method": "environment/status"});
-        session.send(request.to_string()).await;
-        session.reply(name.into()).await;
+        // Too long a name or id is answered as what cannot be read; the log has it or has it not.
+        for request in [
+            json!({"id": 0, "method": name}),
+            json!({"id": name, "method": "environment/status"}),
+            json!({"id": &name[..name.len().min(60)], "method": "environment/status"}),
+        ] {
+            session.send(request.to_string()).await;
+        }
+        let path = format!("file:///{}", "y".repeat(name.len().min(4000)));
+        session.call("fs/readFile", json!({"path": path})).await;
         let start = json!({
             "processId": &name[..name.len().min(60)], "argv": ["true"], "cwd": "file:///",
             "env": {}, "tty": false,
