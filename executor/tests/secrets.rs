@@ -22,7 +22,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One word for each place, none of which occurs anywhere by itself.
-const PLACES: [&str; 17] = [
+const PLACES: [&str; 19] = [
     "token",
     "argv",
     "arg0",
@@ -38,6 +38,8 @@ const PLACES: [&str; 17] = [
     "http-header",
     "http-body",
     "http-query",
+    "http-answer",
+    "http-cookie",
     "credential",
     "proxy",
 ];
@@ -322,6 +324,17 @@ async fn play(session: &mut Session, folder: &Path) {
         "bodyBase64": base64(&canary("http-body")),
     });
     session.call("http/request", http.clone()).await;
+    let answering = talkative().await;
+    for (id, stream) in [("whole", false), ("streamed", true)] {
+        let mut answered = http.clone();
+        answered["requestId"] = json!(id);
+        answered["url"] = json!(format!("http://{answering}/?key={}", canary("http-query")));
+        let from_env = json!({"name": "x-env", "value": "", "valueEnvVar": "A_SETTING"});
+        answered["headers"].as_array_mut().unwrap().push(from_env);
+        answered["streamResponse"] = json!(stream);
+        let reply = session.call("http/request", answered).await;
+        assert_eq!(reply["result"]["status"], 200, "{reply}");
+    }
     let mut misplaced = http;
     misplaced["headers"] = json!(canary("misplaced"));
     session.call("http/request", misplaced).await;
@@ -333,6 +346,21 @@ async fn play(session: &mut Session, folder: &Path) {
     );
     session.send(malformed).await;
     session.reply(json!(-1)).await;
+}
+
+/// A server whose answers are full of secrets.
+async fn talkative() -> std::net::SocketAddr {
+    let answer = || async {
+        (
+            [("set-cookie", canary("http-cookie"))],
+            canary("http-answer"),
+        )
+    };
+    let routes = axum::Router::new().fallback(axum::routing::any(answer));
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(tcp, routes).await });
+    address
 }
 
 async fn plays(level: &str, format: &str, on_socket: bool) {
@@ -359,6 +387,7 @@ async fn plays(level: &str, format: &str, on_socket: bool) {
     assert_eq!(log.contains("call answered"), level == "trace", "{log}");
     assert_eq!(log.contains("message received"), level == "trace", "{log}");
     for event in [
+        "http.request",
         "process.start",
         "process.exit",
         "fs.write",

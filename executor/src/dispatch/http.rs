@@ -66,6 +66,7 @@ impl Calls {
         let settings = Arc::clone(self.server.http());
         let prepared = http::prepare(params, &settings, |name| std::env::var_os(name))
             .map_err(errors::invalid_params)?;
+        self.server.audit().admit().map_err(errors::unrecorded)?;
         if params.stream_response {
             self.take_stream(&params.request_id)?;
         }
