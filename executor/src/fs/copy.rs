@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::create::NEW_DIRECTORY_MODE;
+use super::crew::{self, Task};
 use super::error::{Cause, Failure, FsError};
 use super::metadata::without_trailing_separator;
 use super::names::Names;
@@ -50,11 +52,7 @@ fn copy_path(
             let from = parent.file_to_read(name)?;
             let to = || files::open_to_write(destination, creation_mode(&from)?, Links::Follow);
             let to = to().map_err(|error| Failure::at(destination, not_regular_or(error)))?;
-            let mut job = FileCopy {
-                tally: Tally::new(bounds),
-                scratch: Vec::new(),
-            };
-            job.copy(&from, &to)?;
+            copy_file(&Tally::new(bounds), &mut Vec::new(), &from, &to)?;
             Ok(())
         }
         Kind::Symlink => copy_link(&parent, name, destination),
@@ -91,19 +89,13 @@ fn copy_directory(
     std::fs::create_dir_all(destination).map_err(|error| Failure::at(destination, error))?;
     let to = Directory::open(destination, Links::Follow)
         .map_err(|error| Failure::at(destination, error))?;
-    let job = FileCopy {
-        tally: Tally::new(bounds),
-        scratch: Vec::new(),
-    };
     TreeCopy {
         source,
         destination,
         from,
         to,
-        job,
-        buffer: ListBuffer::new(),
-        names: Names::default(),
-        sealed: Vec::new(),
+        tally: Tally::new(bounds),
+        sealed: Mutex::new(Vec::new()),
     }
     .run(!existed)
 }
@@ -125,31 +117,36 @@ fn is_inside(path: &Path, directory: Identity) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A tree being copied, directory by directory from the top. Each is found anew from the two roots,
-/// so nothing but the queue would have to be shared to do several at once.
+/// A tree being copied, directory by directory from the top. Each is found anew from the two roots.
 struct TreeCopy<'a> {
     source: &'a Path,
     destination: &'a Path,
     from: Directory,
     to: Directory,
-    job: FileCopy<'a>,
+    tally: Tally<'a>,
+    /// Copies of directories that do not let their owner in, which they get back at the end. Parents
+    /// before children.
+    sealed: Mutex<Vec<(PathBuf, u32)>>,
+}
+
+/// What one worker reuses from directory to directory.
+#[derive(Default)]
+struct Room {
     buffer: ListBuffer,
     names: Names,
-    /// Copies of directories that do not let their owner in, which they get back at the end.
-    sealed: Vec<(PathBuf, u32)>,
+    scratch: Vec<u8>,
 }
 
 impl TreeCopy<'_> {
-    fn run(mut self, root_is_new: bool) -> Result<(), Failure> {
+    fn run(self, root_is_new: bool) -> Result<(), Failure> {
         // Paths are relative to the two roots, whose own name is therefore ".".
-        let mut tree = Tree::new(OsStr::new("."));
-        let mut is_new = vec![root_is_new];
-        let mut next = 0;
-        while let Some(&fresh) = is_new.get(next) {
-            self.copy_one(&mut tree, &mut is_new, next, fresh)?;
-            next += 1;
-        }
-        for (relative, mode) in self.sealed.iter().rev() {
+        let mut tree = Tree::new(OsStr::new("."), root_is_new);
+        crew::work_through(&mut tree, |room, task| self.copy_one(room, task))?;
+        let sealed = self
+            .sealed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (relative, mode) in sealed.iter().rev() {
             let sealed =
                 tree::descend(&self.to, relative).and_then(|directory| directory.set_mode(*mode));
             sealed.map_err(|error| Failure::at(&self.destination.join(relative), error))?;
@@ -158,27 +155,25 @@ impl TreeCopy<'_> {
     }
 
     /// Copies what is in one directory, and makes the directories in it, which are noted.
-    fn copy_one(
-        &mut self,
-        tree: &mut Tree,
-        is_new: &mut Vec<bool>,
-        index: usize,
-        fresh: bool,
-    ) -> Result<(), Failure> {
-        let relative = tree.path(index);
-        let from = tree::descend(&self.from, &relative)
-            .map_err(|error| Failure::at(&self.source.join(&relative), error))?;
-        let to = tree::descend(&self.to, &relative)
-            .map_err(|error| Failure::at(&self.destination.join(&relative), error))?;
-        if fresh {
-            self.restrict(&from, &to, &relative)
-                .map_err(|error| Failure::at(&self.destination.join(&relative), error))?;
+    fn copy_one(&self, room: &mut Room, task: Task<'_>) -> Result<(), Failure> {
+        let relative = task.path;
+        let from = tree::descend(&self.from, relative)
+            .map_err(|error| Failure::at(&self.source.join(relative), error))?;
+        let to = tree::descend(&self.to, relative)
+            .map_err(|error| Failure::at(&self.destination.join(relative), error))?;
+        if task.new {
+            self.restrict(&from, &to, relative)
+                .map_err(|error| Failure::at(&self.destination.join(relative), error))?;
         }
-        let (names, tally) = (&mut self.names, &mut self.job.tally);
+        let Room {
+            buffer,
+            names,
+            scratch,
+        } = room;
         names.clear();
         let mut over = Ok(());
-        from.list(&mut self.buffer, |name, kind| {
-            over = tally.count();
+        from.list(buffer, |name, kind| {
+            over = self.tally.count();
             names.push(name, kind);
             if over.is_ok() {
                 ControlFlow::Continue(())
@@ -186,15 +181,16 @@ impl TreeCopy<'_> {
                 ControlFlow::Break(())
             }
         })
-        .map_err(|error| Failure::at(&self.source.join(&relative), error))?;
+        .map_err(|error| Failure::at(&self.source.join(relative), error))?;
         over?;
-        for (name, kind) in self.names.iter() {
-            match self.job.copy_entry(&from, &to, name, kind) {
+        for (index, (name, kind)) in names.iter().enumerate() {
+            let proceed = match index % ENTRIES_BETWEEN_LOOKS {
+                0 => self.tally.proceed(),
+                _ => Ok(()),
+            };
+            match proceed.and_then(|()| copy_entry(&self.tally, scratch, &from, &to, name, kind)) {
                 Ok(Copied::Whole) => {}
-                Ok(Copied::Directory { new }) => {
-                    tree.add(index, name);
-                    is_new.push(new);
-                }
+                Ok(Copied::Directory { new }) => task.found.add(name, new),
                 Err(cause) => {
                     return Err(Failure::at(&self.source.join(relative).join(name), cause));
                 }
@@ -204,7 +200,7 @@ impl TreeCopy<'_> {
     }
 
     /// A new directory gets no more rights than its source has, before anything is in it.
-    fn restrict(&mut self, from: &Directory, to: &Directory, relative: &Path) -> io::Result<()> {
+    fn restrict(&self, from: &Directory, to: &Directory, relative: &Path) -> io::Result<()> {
         let (wanted, given) = (from.facts()?.mode, to.facts()?.mode);
         let mode = given & (wanted | !0o777);
         // Until the end the owner has to be let in.
@@ -212,11 +208,17 @@ impl TreeCopy<'_> {
             to.set_mode(mode | OWNER)?;
         }
         if mode | OWNER != mode {
-            self.sealed.push((relative.to_path_buf(), mode));
+            self.sealed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((relative.to_path_buf(), mode));
         }
         Ok(())
     }
 }
+
+/// Names are listed before they are copied, so a copy looks up now and then from within a directory.
+const ENTRIES_BETWEEN_LOOKS: usize = 64;
 
 /// What the owner of a directory needs to fill it.
 const OWNER: u32 = 0o700;
@@ -229,94 +231,86 @@ enum Copied {
     },
 }
 
-/// What copying one entry after the other needs.
-struct FileCopy<'a> {
-    tally: Tally<'a>,
-    scratch: Vec<u8>,
+fn copy_entry(
+    tally: &Tally<'_>,
+    scratch: &mut Vec<u8>,
+    from: &Directory,
+    to: &Directory,
+    name: &OsStr,
+    kind: Kind,
+) -> Result<Copied, Cause> {
+    let kind = if kind == Kind::Unknown {
+        from.kind(name)?
+    } else {
+        kind
+    };
+    match kind {
+        Kind::File => {
+            let source = from.file_to_read(name)?;
+            let mode = creation_mode(&source)?;
+            copy_file(
+                tally,
+                scratch,
+                &source,
+                &to.file_to_write(name, mode).map_err(not_regular_or)?,
+            )?;
+        }
+        Kind::Symlink => to.make_link(&from.read_link(name)?, name)?,
+        Kind::Directory => match to.make_directory(name, NEW_DIRECTORY_MODE) {
+            Ok(()) => return Ok(Copied::Directory { new: true }),
+            // If it is no directory, opening it will say so.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(Copied::Directory { new: false });
+            }
+            Err(error) => return Err(error.into()),
+        },
+        Kind::Special | Kind::Unknown => return Err(Cause::NotRegular),
+    }
+    Ok(Copied::Whole)
 }
 
-impl FileCopy<'_> {
-    fn copy_entry(
-        &mut self,
-        from: &Directory,
-        to: &Directory,
-        name: &OsStr,
-        kind: Kind,
-    ) -> Result<Copied, Cause> {
-        let kind = if kind == Kind::Unknown {
-            from.kind(name)?
-        } else {
-            kind
-        };
-        match kind {
-            Kind::File => {
-                let source = from.file_to_read(name)?;
-                let mode = creation_mode(&source)?;
-                self.copy(
-                    &source,
-                    &to.file_to_write(name, mode).map_err(not_regular_or)?,
-                )?;
-            }
-            Kind::Symlink => to.make_link(&from.read_link(name)?, name)?,
-            Kind::Directory => match to.make_directory(name, NEW_DIRECTORY_MODE) {
-                Ok(()) => return Ok(Copied::Directory { new: true }),
-                // If it is no directory, opening it will say so.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Ok(Copied::Directory { new: false });
-                }
-                Err(error) => return Err(error.into()),
-            },
-            Kind::Special | Kind::Unknown => return Err(Cause::NotRegular),
-        }
-        Ok(Copied::Whole)
+/// Content and mode, from one open file to another.
+fn copy_file(
+    tally: &Tally<'_>,
+    scratch: &mut Vec<u8>,
+    from: &File,
+    to: &File,
+) -> Result<(), Cause> {
+    let (source, target) = (files::facts(from)?, files::facts(to)?);
+    if source.kind != Kind::File || target.kind != Kind::File {
+        return Err(Cause::NotRegular);
     }
-
-    /// Content and mode, from one open file to another.
-    fn copy(&mut self, from: &File, to: &File) -> Result<(), Cause> {
-        let (source, target) = (files::facts(from)?, files::facts(to)?);
-        if source.kind != Kind::File || target.kind != Kind::File {
-            return Err(Cause::NotRegular);
-        }
-        if source.identity == target.identity {
-            return Err(Cause::SameFile);
-        }
-        // A program must not gain the rights of another owner by being copied.
-        let mode = if source.owner == target.owner {
-            source.mode
-        } else {
-            source.mode & !SET_ID
-        };
-        // Rights that are taken away go before the new content comes, those that are given after
-        // the old content has gone.
-        let narrowed = mode & target.mode;
-        if narrowed != target.mode {
-            files::set_mode(to, narrowed)?;
-        }
-        let tally = &self.tally;
-        let mut stopped = None;
-        let mut proceed = || {
-            tally.proceed().map_err(|cause| {
-                stopped = Some(cause);
-                io::ErrorKind::Interrupted.into()
-            })
-        };
-        let copied = files::copy_contents(
-            from,
-            to,
-            &source,
-            target.size,
-            &mut self.scratch,
-            &mut proceed,
-        );
-        if let Some(cause) = stopped {
-            return Err(cause);
-        }
-        copied?;
-        if narrowed != mode {
-            files::set_mode(to, mode)?;
-        }
-        Ok(())
+    if source.identity == target.identity {
+        return Err(Cause::SameFile);
     }
+    // A program must not gain the rights of another owner by being copied.
+    let mode = if source.owner == target.owner {
+        source.mode
+    } else {
+        source.mode & !SET_ID
+    };
+    // Rights that are taken away go before the new content comes, those that are given after
+    // the old content has gone.
+    let narrowed = mode & target.mode;
+    if narrowed != target.mode {
+        files::set_mode(to, narrowed)?;
+    }
+    let mut stopped = None;
+    let mut proceed = || {
+        tally.proceed().map_err(|cause| {
+            stopped = Some(cause);
+            io::ErrorKind::Interrupted.into()
+        })
+    };
+    let copied = files::copy_contents(from, to, &source, target.size, scratch, &mut proceed);
+    if let Some(cause) = stopped {
+        return Err(cause);
+    }
+    copied?;
+    if narrowed != mode {
+        files::set_mode(to, mode)?;
+    }
+    Ok(())
 }
 
 const SET_ID: u32 = 0o6000;

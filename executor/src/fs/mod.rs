@@ -15,6 +15,7 @@
 
 mod copy;
 mod create;
+mod crew;
 mod error;
 mod handles;
 mod json;

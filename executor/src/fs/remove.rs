@@ -5,6 +5,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::crew::{self, Task};
 use super::error::{Cause, Failure, FsError};
 use super::metadata::without_trailing_separator;
 use super::tree::{self, Bounds, Tally, Tree};
@@ -48,7 +49,6 @@ fn remove_path(path: &Path, how: Remove, links: Links, bounds: Bounds<'_>) -> Re
     Removal {
         above,
         tally: Tally::new(bounds),
-        buffer: ListBuffer::new(),
         retries: RETRIES,
     }
     .run(&parent, name)
@@ -69,18 +69,14 @@ struct Removal<'a> {
     /// Where the tree is, for messages.
     above: PathBuf,
     tally: Tally<'a>,
-    buffer: ListBuffer,
     retries: u32,
 }
 
 impl Removal<'_> {
     fn run(&mut self, base: &Directory, root: &OsStr) -> Result<(), Failure> {
-        let mut tree = Tree::new(root);
-        let mut next = 0;
-        while next < tree.len() {
-            self.sweep(base, &mut tree, next)?;
-            next += 1;
-        }
+        let mut tree = Tree::new(root, false);
+        let this = &*self;
+        crew::work_through(&mut tree, |buffer, task| this.sweep(base, buffer, task))?;
         // Siblings follow each other, so their parent is opened once for all of them.
         let mut parent: Option<(usize, Directory)> = None;
         for index in (1..tree.len()).rev() {
@@ -100,21 +96,26 @@ impl Removal<'_> {
     }
 
     /// Removes what is no directory in one that is, and notes the directories.
-    fn sweep(&mut self, base: &Directory, tree: &mut Tree, index: usize) -> Result<(), Failure> {
-        let path = tree.path(index);
-        let directory = match tree::descend(base, &path) {
+    fn sweep(
+        &self,
+        base: &Directory,
+        buffer: &mut ListBuffer,
+        task: Task<'_>,
+    ) -> Result<(), Failure> {
+        let Task { path, found, .. } = task;
+        let directory = match tree::descend(base, path) {
             Ok(directory) => directory,
-            Err(error) => return self.remove_unopened(base, tree, index, error),
+            Err(error) => return self.remove_unopened(base, path, error),
         };
-        let (tally, mut failed) = (&mut self.tally, None);
-        let listed = directory.list(&mut self.buffer, |name, kind| {
-            let removed = tally.count().and_then(|()| match kind {
+        let mut failed = None;
+        let listed = directory.list(buffer, |name, kind| {
+            let removed = self.tally.count().and_then(|()| match kind {
                 Kind::Directory => Ok(false),
                 _ => remove_non_directory(&directory, name),
             });
             match removed {
                 Ok(true) => {}
-                Ok(false) => tree.add(index, name),
+                Ok(false) => found.add(name, false),
                 Err(cause) => {
                     failed = Some((name.to_os_string(), cause));
                     return ControlFlow::Break(());
@@ -124,7 +125,7 @@ impl Removal<'_> {
         });
         match failed {
             Some((name, cause)) => Err(self.failure(&path.join(name), cause)),
-            None => listed.map_err(|error| self.failure(&path, error)),
+            None => listed.map_err(|error| self.failure(path, error)),
         }
     }
 
@@ -132,24 +133,23 @@ impl Removal<'_> {
     fn remove_unopened(
         &self,
         base: &Directory,
-        tree: &Tree,
-        index: usize,
+        path: &Path,
         error: io::Error,
     ) -> Result<(), Failure> {
         if error.kind() == io::ErrorKind::NotFound {
             return Ok(());
         }
-        let (above, name) = tree.entry(index);
+        let name = path.file_name().unwrap_or_default();
         let remove = |parent: &Directory| {
             parent
                 .remove_directory(name)
                 .or_else(|_| parent.remove_file(name))
         };
-        let removed = match index {
-            0 => remove(base),
-            _ => tree::descend(base, &tree.path(above)).and_then(|parent| remove(&parent)),
+        let removed = match path.parent().filter(|above| !above.as_os_str().is_empty()) {
+            None => remove(base),
+            Some(above) => tree::descend(base, above).and_then(|parent| remove(&parent)),
         };
-        removed.map_err(|_| self.failure(&tree.path(index), error))
+        removed.map_err(|_| self.failure(path, error))
     }
 
     fn remove_emptied(

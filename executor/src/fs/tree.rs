@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::Cause;
@@ -37,10 +37,12 @@ impl<'a> Bounds<'a> {
 }
 
 /// Counts entries against [`Bounds`].
+///
+/// Shared by all who work on one call.
 #[derive(Debug)]
 pub(super) struct Tally<'a> {
     bounds: Bounds<'a>,
-    counted: u64,
+    counted: AtomicU64,
 }
 
 /// Asking the clock for every entry would cost more than some entries do.
@@ -48,18 +50,21 @@ const ENTRIES_BETWEEN_LOOKS: u64 = 64;
 
 impl<'a> Tally<'a> {
     pub(super) fn new(bounds: Bounds<'a>) -> Tally<'a> {
-        Tally { bounds, counted: 0 }
+        Tally {
+            bounds,
+            counted: AtomicU64::new(0),
+        }
     }
 
     /// One entry more.
-    pub(super) fn count(&mut self) -> Result<(), Cause> {
-        if self.counted >= self.bounds.entries {
+    pub(super) fn count(&self) -> Result<(), Cause> {
+        let before = self.counted.fetch_add(1, Ordering::Relaxed);
+        if before >= self.bounds.entries {
             return Err(Cause::TooManyEntries {
                 limit: self.bounds.entries,
             });
         }
-        self.counted += 1;
-        if self.counted.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
+        if (before + 1).is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
             self.proceed()
         } else {
             Ok(())
@@ -98,13 +103,14 @@ struct Node {
     parent: usize,
     start: usize,
     len: usize,
+    new: bool,
 }
 
 impl Tree {
     /// A tree of one directory, known to the caller by this name.
-    pub(super) fn new(root: &OsStr) -> Tree {
+    pub(super) fn new(root: &OsStr, new: bool) -> Tree {
         let mut tree = Tree::default();
-        tree.add(0, root);
+        tree.add(0, root, new);
         tree
     }
 
@@ -112,14 +118,20 @@ impl Tree {
         self.nodes.len()
     }
 
-    pub(super) fn add(&mut self, parent: usize, name: &OsStr) {
+    /// Adds a directory; `new` says whether the operation made it.
+    pub(super) fn add(&mut self, parent: usize, name: &OsStr, new: bool) {
         let name = name.as_encoded_bytes();
         self.nodes.push(Node {
             parent,
             start: self.names.len(),
             len: name.len(),
+            new,
         });
         self.names.extend_from_slice(name);
+    }
+
+    pub(super) fn is_new(&self, index: usize) -> bool {
+        self.nodes.get(index).is_some_and(|node| node.new)
     }
 
     /// The parent, and the name in it.
