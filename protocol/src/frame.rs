@@ -223,6 +223,33 @@ pub fn read_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode_to_vec(text).ok()
 }
 
+/// Whether `text` is the base64 of some bytes.
+pub fn is_base64(text: &str) -> bool {
+    STANDARD.check(text.as_bytes()).is_ok()
+}
+
+/// Shows the bytes that `text` is the base64 of, piece by piece, until `visit` fails. Of a text
+/// that [`is_base64`] refuses it may show some, and be `None` or not.
+///
+/// A piece is decoded into room that stays in the processor's cache, and is used there.
+pub fn visit_base64<E>(
+    text: &str,
+    mut visit: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Option<Result<(), E>> {
+    let mut room = Vec::new();
+    for piece in text.as_bytes().chunks(BASE64_PIECE) {
+        room.clear();
+        STANDARD.decode_append(piece, &mut room).ok()?;
+        if let Err(error) = visit(&room) {
+            return Some(Err(error));
+        }
+    }
+    Some(Ok(()))
+}
+
+/// Characters of one piece; a multiple of four, so that each stands for itself.
+const BASE64_PIECE: usize = 256 * 1024;
+
 /// Appends `text` as a JSON string.
 pub fn write_string(out: &mut String, text: &str) {
     let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';

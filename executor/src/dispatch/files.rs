@@ -1,6 +1,7 @@
 //! The `fs/` methods that name paths. Requests on paths that overlap keep their order when one of
 //! them changes something.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,17 +95,24 @@ impl Calls {
             let bytes = frame::read_base64(&params.data_base64).ok_or_else(bad_data)?;
             return Ok(
                 self.on_path(id, path, claim, Weight::Small, move |id, path| {
-                    fs::write(path, &bytes, links).map_err(|error| errors::file(&error))?;
+                    fs::write(path, bytes.as_slice(), links)
+                        .map_err(|error| errors::file(&error))?;
                     Ok(reply(id, &Empty {}))
                 }),
             );
         }
-        // The text stays where it was received; only the pool turns it into bytes.
-        let data = Member::of(message, params.data_base64);
+        // The text stays where it was received; only the pool turns it into bytes, a piece at a time.
+        let len = decoded_len(&params.data_base64);
+        let data = Encoded {
+            text: Member::of(message, params.data_base64),
+            len: len as u64,
+        };
         Ok(
             self.on_path(id, path, claim, Weight::Large, move |id, path| {
-                fs::write(path, &data.decoded().ok_or_else(bad_data)?, links)
-                    .map_err(|error| errors::file(&error))?;
+                if !data.text.text().is_some_and(frame::is_base64) {
+                    return Err(bad_data());
+                }
+                fs::write(path, &data, links).map_err(|error| errors::file(&error))?;
                 Ok(reply(id, &Empty {}))
             }),
         )
@@ -299,6 +307,23 @@ impl Calls {
         let ticket = self.next_ticket();
         let admit = self.paths.admit(ticket, access);
         self.in_turn(ticket, admit, Job::new(id, move |id| work(id, &path)))
+    }
+}
+
+/// Content in base64.
+struct Encoded {
+    text: Member,
+    len: u64,
+}
+
+impl fs::Content for Encoded {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let text = self.text.text().ok_or(io::ErrorKind::InvalidData)?;
+        frame::visit_base64(text, visit).ok_or(io::ErrorKind::InvalidData)?
     }
 }
 

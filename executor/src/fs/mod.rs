@@ -47,4 +47,4 @@ pub use walk::{
     WALK_BYTES_MAX, WALK_DEPTH_MAX, WALK_DIRECTORIES_MAX, WALK_ENTRIES_MAX, Walk, WalkEntry,
     WalkFailure, WalkOptions, walk,
 };
-pub use write::write;
+pub use write::{Content, write};

@@ -6,6 +6,7 @@
 
 mod contents;
 mod nofollow;
+mod replace;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 
 pub use contents::{copy_contents, read_at, read_once, write_at};
 pub use nofollow::make_directories_without_links;
+pub use replace::{Draft, Place};
 
 /// What a lookup does with symbolic links in any component of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Facts {
     /// Permission and set-id bits.
     pub mode: u32,
     pub owner: (u32, u32),
+    /// How many names it has.
+    pub names: u64,
 }
 
 /// Looking up names below a directory needs no right to list it.
@@ -75,6 +79,11 @@ pub fn open_to_read(path: &Path, links: Links) -> io::Result<File> {
 /// Opens for writing, creating the file if need be, and truncates nothing: judge by [`facts`] first.
 pub fn open_to_write(path: &Path, mode: u32, links: Links) -> io::Result<File> {
     Ok(open(path, OFlags::WRONLY | OFlags::CREATE, mode, links)?.into())
+}
+
+/// Opens an existing file for writing and truncates nothing.
+pub fn open_existing_to_write(path: &Path, links: Links) -> io::Result<File> {
+    Ok(open(path, OFlags::WRONLY, 0, links)?.into())
 }
 
 pub fn facts(file: &impl AsFd) -> io::Result<Facts> {
@@ -362,6 +371,7 @@ fn facts_of(stat: &rustix::fs::Stat) -> Facts {
         allocated: stat.st_blocks as u64 * 512,
         mode: stat.st_mode as u32 & 0o7777,
         owner: (stat.st_uid, stat.st_gid),
+        names: stat.st_nlink as u64,
     }
 }
 
