@@ -317,7 +317,7 @@ struct Encoded {
 }
 
 impl fs::Content for Encoded {
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.len
     }
 

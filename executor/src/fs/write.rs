@@ -27,14 +27,14 @@ use crate::os::files::{self, Draft, Facts, Kind, Links, Place};
 /// The new content of a file. It may be asked for again.
 pub trait Content {
     /// In bytes.
-    fn len(&self) -> u64;
+    fn size(&self) -> u64;
 
     /// Shows all of it, piece by piece, until `visit` fails.
     fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
 }
 
 impl Content for [u8] {
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.len() as u64
     }
 
@@ -55,7 +55,7 @@ fn write_file(path: &Path, content: &(impl Content + ?Sized), links: Links) -> R
     match files::open_existing_to_write(path, links) {
         Ok(file) => {
             let facts = regular(&file)?;
-            let small = facts.size.max(content.len()) <= IN_PLACE_BYTES_MAX;
+            let small = facts.size.max(content.size()) <= IN_PLACE_BYTES_MAX;
             if small
                 || facts.names != 1
                 || facts.mode & SET_ID != 0

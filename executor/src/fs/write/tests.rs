@@ -214,7 +214,7 @@ fn large_contents_go_through_links_too_and_new_files_appear_whole() {
 struct Failing;
 
 impl Content for Failing {
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         200_000
     }
 
