@@ -239,7 +239,7 @@ fn every_method_of_the_wire_is_documented() {
 
 #[test]
 fn no_test_file_is_forgotten() {
-    for suite in ["it", "interop", "attack"] {
+    for suite in ["it", "interop", "attack", "sim"] {
         let folder = root().join("integration/tests").join(suite);
         let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
         for entry in std::fs::read_dir(&folder).unwrap() {
