@@ -43,6 +43,10 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS)]
     ping_seconds: u64,
 
+    /// Run as root although this is no container: every command may then do anything here
+    #[arg(long)]
+    allow_root: bool,
+
     #[command(flatten)]
     auth: AuthArgs,
 
@@ -81,6 +85,14 @@ impl Args {
     /// What to do instead of serving.
     pub fn take_command(&mut self) -> Option<Command> {
         self.command.take()
+    }
+
+    /// Refuses to be root of a host, which the caller has found out, unless that is wanted.
+    pub fn check_root(&self, is_root_of_a_host: bool) -> Result<(), Refused> {
+        match is_root_of_a_host && !self.allow_root {
+            true => Err(Refused::Root),
+            false => Ok(()),
+        }
     }
 
     /// How to log, which is known before anything can be refused.
@@ -190,6 +202,11 @@ pub enum Refused {
     DetachedTooShort,
     #[error("--ping-seconds must be between 1 and {PING_SECONDS_MAX}")]
     Ping,
+    #[error(
+        "refused, because commands would be root on this machine. Run it as a user made for it, or \
+         in a container; or add --allow-root"
+    )]
+    Root,
     #[error(transparent)]
     Auth(#[from] auth::Refused),
     #[error(transparent)]
@@ -204,7 +221,7 @@ impl Refused {
     /// The exit status: 2 for what would be unsafe, 1 for what makes no sense.
     pub fn status(&self) -> u8 {
         match self {
-            Refused::NotLoopback(_) | Refused::Plaintext(_) => 2,
+            Refused::NotLoopback(_) | Refused::Plaintext(_) | Refused::Root => 2,
             _ => 1,
         }
     }
@@ -414,6 +431,15 @@ mod tests {
             settings(&["--listen", &name]),
             Err(Refused::NotAnAddress(name))
         );
+    }
+
+    #[test]
+    fn root_of_a_host_needs_a_word_for_it() {
+        let args = |more: &[&str]| Args::parse_from([&["farstep-executor"], more].concat());
+        assert_eq!(args(&[]).check_root(false), Ok(()));
+        assert_eq!(args(&["--allow-root"]).check_root(true), Ok(()));
+        let refused = args(&[]).check_root(true).unwrap_err();
+        assert_eq!((refused.status(), refused), (2, Refused::Root));
     }
 
     #[test]

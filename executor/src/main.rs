@@ -34,7 +34,8 @@ fn main() -> ExitCode {
         None => {}
     }
     let log_format = args.log_format();
-    let settings = match Settings::try_from(args) {
+    let allowed = args.check_root(os::is_root_of_a_host());
+    let settings = match allowed.and_then(|()| Settings::try_from(args)) {
         Ok(settings) => settings,
         Err(refused) => {
             eprintln!("farstep-executor: {refused}");
@@ -132,6 +133,9 @@ fn start_logging(format: LogFormat, runtime: &Runtime) -> Option<Exporter> {
 }
 
 async fn serve(settings: Settings, host: Host) -> anyhow::Result<u8> {
+    if os::is_root() {
+        tracing::warn!("commands run as root");
+    }
     let mut signals = StopSignals::new().context("failed to watch for signals")?;
     let audit = Audit::start(&settings.audit, os::state_folder())?;
     let server = Server::new(&settings, &host, audit, std::env::vars_os());

@@ -10,6 +10,7 @@ mod notices;
 mod output;
 mod pipe;
 mod private;
+mod root;
 mod secret;
 #[cfg(target_os = "linux")]
 mod signals;
@@ -29,6 +30,7 @@ pub use input::Input;
 pub use notices::FolderNotices;
 pub use output::{Output, READ_MAX, Read};
 pub use private::{is_at, make_private_folder, open_private_file};
+pub use root::{is_root, is_root_of_a_host};
 pub use secret::{FileStamp, NotPrivate, create_secret, file_stamp, open_secret};
 pub use socket::limit_unsent;
 pub use spawn::{Command, STRINGS_MAX, SpawnError, Spawner, Stage, Stdio};
