@@ -174,9 +174,12 @@ impl Event {
         }
     }
 
-    /// Whether somebody causes it who has proved nothing yet.
+    /// Whether somebody causes it who has proved nothing yet, or as often as they like.
     pub(super) fn is_of_strangers(&self) -> bool {
-        matches!(self, Event::Connect | Event::AuthFail { .. })
+        matches!(
+            self,
+            Event::Connect | Event::AuthFail { .. } | Event::LimitHit { .. }
+        )
     }
 
     /// Whether it must reach the disk at once: what is started now may be what kills us.

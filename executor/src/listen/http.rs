@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::gate::{Gate, Refusal};
-use crate::audit::{Audit, Who};
+use crate::audit::{Audit, Event, Who};
 use crate::auth::Principal;
 
 /// The routes, shared by all connections.
@@ -136,6 +136,8 @@ async fn upgrade(
         Ok(response) => {
             let Ok(place) = places.try_acquire_owned() else {
                 tracing::warn!("as many connections as there may be");
+                let limit = "connections";
+                audit.record(&who, Event::LimitHit { limit });
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 return (status, "too many connections\n").into_response();
             };
