@@ -20,7 +20,7 @@ struct Executor {
 impl Executor {
     fn start() -> Executor {
         let mut child = Command::new(env!("CARGO_BIN_EXE_farstep-executor"))
-            .args(["--listen", "stdio"])
+            .args(["--listen", "stdio", "--audit-file", "off"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -144,7 +144,12 @@ impl Chain {
 
     /// A new file goes on where the one before ended.
     fn tip_of_the_file_before(&self) -> io::Result<Tip> {
-        match os::open_private_file(&self.old(1)) {
+        let before = self.old(1);
+        // Opening makes what is not there.
+        if std::fs::symlink_metadata(&before).is_err() {
+            return Ok(Tip::genesis());
+        }
+        match os::open_private_file(&before) {
             Ok(mut file) => {
                 let len = file.metadata()?.len();
                 let tip = tip(&mut file, len)?.unwrap_or_else(Tip::genesis);
@@ -294,6 +299,8 @@ mod tests {
             chain.append(&mut entries(round)).unwrap();
         }
         assert_eq!(verify(&[path]).unwrap(), whole(45, 1));
+        let files = std::fs::read_dir(folder.path().join("state")).unwrap();
+        assert_eq!(files.count(), 1);
     }
 
     #[test]

@@ -106,7 +106,9 @@ async fn the_peer_drives_our_executor_by_stdio() -> Result<()> {
     play(
         &lab,
         &peer,
-        &format!("program = '{program}'\nargs = [\"--listen\", \"stdio\"]\n"),
+        &format!(
+            "program = '{program}'\nargs = [\"--listen\", \"stdio\", \"--audit-file\", \"off\"]\n"
+        ),
     )
     .await
 }
