@@ -1,6 +1,7 @@
 //! The `fs/` methods that name paths. Requests on paths that overlap keep their order when one of
 //! them changes something.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -102,14 +103,10 @@ impl Calls {
             );
         }
         // The text stays where it was received; only the pool turns it into bytes, a piece at a time.
-        let len = decoded_len(&params.data_base64);
-        let data = Encoded {
-            text: Member::of(message, params.data_base64),
-            len: len as u64,
-        };
+        let data = Encoded::new(message, params.data_base64);
         Ok(
             self.on_path(id, path, claim, Weight::Large, move |id, path| {
-                if !data.text.text().is_some_and(frame::is_base64) {
+                if !data.is_sound() {
                     return Err(bad_data());
                 }
                 fs::write(path, &data, links).map_err(|error| errors::file(&error))?;
@@ -310,10 +307,24 @@ impl Calls {
     }
 }
 
-/// Content in base64.
-struct Encoded {
+/// Content in base64, decoded in pieces while it is used.
+pub(super) struct Encoded {
     text: Member,
     len: u64,
+}
+
+impl Encoded {
+    pub(super) fn new(message: &Text, base64: Cow<'_, str>) -> Encoded {
+        Encoded {
+            len: decoded_len(&base64) as u64,
+            text: Member::of(message, base64),
+        }
+    }
+
+    /// Whether it is base64 at all. To be asked before it is used.
+    pub(super) fn is_sound(&self) -> bool {
+        self.text.text().is_some_and(frame::is_base64)
+    }
 }
 
 impl fs::Content for Encoded {

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Cause, FsError};
+use super::write::Content;
 use super::{read, write};
 use crate::os::files::{self, Links};
 
@@ -204,13 +205,17 @@ impl Handle {
         Ok(Block { bytes, eof })
     }
 
-    /// Writes a block. What it returns was handed to the system.
-    pub fn write_block(&self, offset: u64, bytes: &[u8]) -> Result<(), HandleError> {
-        if !(1..=BLOCK_BYTES_MAX).contains(&bytes.len()) {
+    /// Writes a block. When it returns all of it was handed to the system.
+    pub fn write_block(
+        &self,
+        offset: u64,
+        block: &(impl Content + ?Sized),
+    ) -> Result<(), HandleError> {
+        if !(1..=BLOCK_BYTES_MAX as u64).contains(&block.size()) {
             return Err(HandleError::BlockLength);
         }
         if offset
-            .checked_add(bytes.len() as u64)
+            .checked_add(block.size())
             .is_none_or(|end| end > OFFSET_MAX)
         {
             return Err(HandleError::BeyondRange);
@@ -218,7 +223,13 @@ impl Handle {
         if self.mode != Mode::Replace {
             return Err(HandleError::WrongMode("reading"));
         }
-        files::write_at(&self.file, offset, bytes).map_err(|error| failed("write block of", error))
+        let mut at = offset;
+        let written = block.visit(&mut |piece| {
+            files::write_at(&self.file, at, piece)?;
+            at += piece.len() as u64;
+            Ok(())
+        });
+        written.map_err(|error| failed("write block of", error))
     }
 }
 

@@ -48,3 +48,6 @@ pub use walk::{
     WalkFailure, WalkOptions, walk,
 };
 pub use write::{Content, write};
+
+#[cfg(test)]
+mod attacks;

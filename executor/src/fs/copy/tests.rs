@@ -96,8 +96,8 @@ fn large_files_and_files_without_a_size_are_whole() {
     std::fs::write(at("large"), &content).unwrap();
     run(&at("large"), &at("copy"), false).unwrap();
     assert!(std::fs::read(at("copy")).unwrap() == content);
-    run(Path::new("/proc/self/maps"), &at("maps"), false).unwrap();
-    assert!(at("maps").metadata().unwrap().len() > 1000);
+    run(Path::new("/proc/cpuinfo"), &at("processors"), false).unwrap();
+    assert!(at("processors").metadata().unwrap().len() > 100);
 }
 
 #[test]

@@ -54,22 +54,24 @@ fn blocks_have_limits_that_leave_the_handle_usable() {
     }
     let writer = Handle::open(file.path(), Mode::Replace).unwrap();
     assert!(matches!(
-        writer.write_block(0, b""),
+        writer.write_block(0, b"".as_slice()),
         Err(HandleError::BlockLength)
     ));
     assert!(matches!(
-        writer.write_block(0, &vec![0; BLOCK_BYTES_MAX + 1]),
+        writer.write_block(0, vec![0; BLOCK_BYTES_MAX + 1].as_slice()),
         Err(HandleError::BlockLength)
     ));
     assert!(matches!(
-        writer.write_block(OFFSET_MAX, b"xx"),
+        writer.write_block(OFFSET_MAX, b"xx".as_slice()),
         Err(HandleError::BeyondRange)
     ));
     assert!(matches!(
-        writer.write_block(u64::MAX, b"xx"),
+        writer.write_block(u64::MAX, b"xx".as_slice()),
         Err(HandleError::BeyondRange)
     ));
-    writer.write_block(0, &vec![b'y'; BLOCK_BYTES_MAX]).unwrap();
+    writer
+        .write_block(0, vec![b'y'; BLOCK_BYTES_MAX].as_slice())
+        .unwrap();
     assert_eq!(file.path().metadata().unwrap().len(), 1 << 20);
 }
 
@@ -78,9 +80,9 @@ fn blocks_are_written_anywhere_and_seen_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     let handle = Handle::open(&path, Mode::Replace).unwrap();
-    handle.write_block(0, b"hello").unwrap();
-    handle.write_block(8, b"end").unwrap();
-    handle.write_block(1, b"EY").unwrap();
+    handle.write_block(0, b"hello".as_slice()).unwrap();
+    handle.write_block(8, b"end".as_slice()).unwrap();
+    handle.write_block(1, b"EY".as_slice()).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"hEYlo\0\0\0end");
 }
 
@@ -90,7 +92,7 @@ fn a_handle_does_only_what_it_was_opened_for() {
     std::fs::write(file.path(), "old").unwrap();
     let reader = Handle::open(file.path(), Mode::Read).unwrap();
     assert!(matches!(
-        reader.write_block(0, b"x"),
+        reader.write_block(0, b"x".as_slice()),
         Err(HandleError::WrongMode(_))
     ));
     assert_eq!(std::fs::read(file.path()).unwrap(), b"old");

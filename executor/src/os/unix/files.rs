@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -86,8 +86,38 @@ pub fn open_existing_to_write(path: &Path, links: Links) -> io::Result<File> {
     Ok(open(path, OFlags::WRONLY, 0, links)?.into())
 }
 
+/// What an open file is. The files in which the system shows this very process are
+/// [`Kind::Special`]: they hold its environment and its memory.
 pub fn facts(file: &impl AsFd) -> io::Result<Facts> {
-    Ok(facts_of(&rustix::fs::fstat(file)?))
+    let mut facts = facts_of(&rustix::fs::fstat(file)?);
+    // All of those claim to be empty.
+    if facts.kind == Kind::File && facts.size == 0 && shows_this_process(file) {
+        facts.kind = Kind::Special;
+    }
+    Ok(facts)
+}
+
+#[cfg(target_os = "linux")]
+fn shows_this_process(file: &impl AsFd) -> bool {
+    let is_proc =
+        rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC);
+    if !is_proc {
+        return false;
+    }
+    let own = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let Ok(name) = std::fs::read_link(own) else {
+        return true;
+    };
+    // "/proc/PID/..." wherever it is mounted: any number that is one of our threads.
+    name.components().any(|component| {
+        let component = component.as_os_str();
+        let is_number = component.as_bytes().iter().all(u8::is_ascii_digit);
+        is_number && Path::new("/proc/self/task").join(component).exists()
+    })
+}
+#[cfg(not(target_os = "linux"))]
+fn shows_this_process(_: &impl AsFd) -> bool {
+    false
 }
 
 /// Finds a path without opening it for reading or writing, for its metadata.
@@ -350,9 +380,25 @@ fn open(path: &Path, access: OFlags, mode: u32, links: Links) -> rustix::io::Res
     };
     let mode = Mode::from_raw_mode(mode as RawMode);
     match links {
-        Links::Follow => rustix::fs::open(path, access | extra, mode),
+        Links::Follow => open_through_links(path, access | extra, mode),
         Links::Refuse => nofollow::open(CWD, path, access | extra, mode),
     }
+}
+
+/// Follows links that are names, not those of `/proc/PID/fd`, `root`, `cwd` and `exe`: they lead to
+/// what this process has open and nobody else may see, and to where no name leads.
+#[cfg(target_os = "linux")]
+fn open_through_links(path: &Path, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+    let resolve = rustix::fs::ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(CWD, path, flags, mode, resolve) {
+        // Too old a kernel, or a container's filter. Where EPERM meant the file, it comes again.
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(path, flags, mode),
+        outcome => outcome,
+    }
+}
+#[cfg(not(target_os = "linux"))]
+fn open_through_links(path: &Path, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(path, flags, mode)
 }
 
 fn facts_of(stat: &rustix::fs::Stat) -> Facts {
