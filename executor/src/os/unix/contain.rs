@@ -28,6 +28,8 @@ mod mark;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(target_os = "linux")]
+mod slim;
+#[cfg(target_os = "linux")]
 mod sweep;
 
 use std::sync::Arc;

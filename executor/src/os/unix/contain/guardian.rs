@@ -16,10 +16,10 @@ use std::time::Duration;
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 
-use super::Doomed;
 use super::keeper::PRIORITY;
 use super::mark::{Family, Limits};
 use super::sweep::Sweep;
+use super::{Doomed, slim};
 use crate::os::unix::{harden, signals};
 
 /// The first argument of a guardian. Not for people, so not in the help.
@@ -90,6 +90,8 @@ fn watch_over(id: &str) -> io::Result<()> {
     let family = Family::parse(id, unmarked).ok_or(io::ErrorKind::InvalidInput)?;
     family.of_guardian().bear()?;
     let mut sweep = Sweep::new(family, None)?;
+
+    slim::give_back_program();
 
     wait_for_end_of_input()?;
     for _ in 0..SWEEPS {
