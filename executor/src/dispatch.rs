@@ -530,6 +530,11 @@ impl Member {
         }
     }
 
+    /// The bytes it stands for; `None` if it is not the base64 of any.
+    fn decoded(&self) -> Option<Vec<u8>> {
+        frame::read_base64(self.text()?)
+    }
+
     fn text(&self) -> Option<&str> {
         match self {
             Member::Inside(message, range) => message.get(range.clone()),

@@ -10,8 +10,8 @@ use farstep_protocol::method::fs::{
 use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
 
-use super::files::{Encoded, IN_PLACE_BYTES_MAX};
-use super::{Answer, Calls, Effect, Finished, Outcome, refusal, reply, sandbox, settle};
+use super::files::IN_PLACE_BYTES_MAX;
+use super::{Answer, Calls, Effect, Finished, Member, Outcome, refusal, reply, sandbox, settle};
 use crate::errors;
 use crate::fs::{Handle, HandleError, Mode};
 use crate::pool;
@@ -88,12 +88,13 @@ impl Calls {
     ) -> Result<Answer, RpcError> {
         let offset = params.offset;
         let is_small = params.chunk.len() <= IN_PLACE_BYTES_MAX;
-        let chunk = Encoded::new(message, params.chunk);
+        let chunk = Member::of(message, params.chunk);
         self.on_handle(id, &params.handle_id, is_small, move |id, handle| {
-            if !chunk.is_sound() {
+            // One piece at most: decoding it also tells whether it is base64.
+            let Some(bytes) = chunk.decoded() else {
                 return Ok(refusal(id, &errors::base64("chunk")));
-            }
-            handle.write_block(offset, &chunk)?;
+            };
+            handle.write_block(offset, bytes.as_slice())?;
             Ok(reply(id, &Empty {}))
         })
     }

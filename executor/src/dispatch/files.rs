@@ -308,13 +308,13 @@ impl Calls {
 }
 
 /// Content in base64, decoded in pieces while it is used.
-pub(super) struct Encoded {
+struct Encoded {
     text: Member,
     len: u64,
 }
 
 impl Encoded {
-    pub(super) fn new(message: &Text, base64: Cow<'_, str>) -> Encoded {
+    fn new(message: &Text, base64: Cow<'_, str>) -> Encoded {
         Encoded {
             len: decoded_len(&base64) as u64,
             text: Member::of(message, base64),
@@ -322,7 +322,7 @@ impl Encoded {
     }
 
     /// Whether it is base64 at all. To be asked before it is used.
-    pub(super) fn is_sound(&self) -> bool {
+    fn is_sound(&self) -> bool {
         self.text.text().is_some_and(frame::is_base64)
     }
 }
