@@ -242,9 +242,12 @@ impl<W: Wire> Connection<W> {
         self.who.session = Some(attached.id().to_string().into());
         let span = tracing::info_span!("session", session = %attached.id());
         self.calls.belong_to(self.who.clone(), span);
+        let metrics = self.server.metrics();
         let event = if resumed {
+            metrics.resumed.increment(1);
             Event::SessionResume
         } else {
+            metrics.opened.increment(1);
             Event::SessionNew
         };
         self.server.audit().record(&self.who, event);

@@ -238,6 +238,7 @@ impl Calls {
         message: &Text,
         request: Request<'_>,
     ) -> Result<Answer, RpcError> {
+        self.server.metrics().called(known(&request.method));
         let span = self.span(&request);
         let answer = span.in_scope(|| self.route(session, message, request));
         match &answer {
@@ -413,37 +414,46 @@ pub(crate) fn is_known(method: &str) -> bool {
 /// Stands for all names a peer makes up.
 const UNKNOWN: &str = "unknown";
 
+/// Methods of the protocol that this executor does not have.
+const ELSEWHERE: [&str; 3] = [
+    "capabilities/discoverV2",
+    "capabilityRoots/discoverV1",
+    "environmentConfig/read",
+];
+
+/// Methods that are answered here.
+const HERE: [&str; 22] = [
+    environment::INFO,
+    environment::STATUS,
+    process_method::START,
+    process_method::READ,
+    process_method::WRITE,
+    process_method::SIGNAL,
+    process_method::TERMINATE,
+    fs_method::READ_FILE,
+    fs_method::WRITE_FILE,
+    fs_method::CREATE_DIRECTORY,
+    fs_method::GET_METADATA,
+    fs_method::CANONICALIZE,
+    fs_method::READ_DIRECTORY,
+    fs_method::WALK,
+    fs_method::REMOVE,
+    fs_method::COPY,
+    fs_method::OPEN,
+    fs_method::READ_BLOCK,
+    fs_method::WRITE_BLOCK,
+    fs_method::CLOSE,
+    fs_method::WATCH_MISSING,
+    http_method::REQUEST,
+];
+
+/// Every name a call is counted under.
+pub(crate) fn methods() -> impl Iterator<Item = &'static str> {
+    HERE.into_iter().chain(ELSEWHERE).chain([UNKNOWN])
+}
+
 /// A method's name as one that cannot be anything a peer makes up.
-fn known(method: &str) -> &'static str {
-    const ELSEWHERE: [&str; 3] = [
-        "capabilities/discoverV2",
-        "capabilityRoots/discoverV1",
-        "environmentConfig/read",
-    ];
-    const HERE: [&str; 22] = [
-        environment::INFO,
-        environment::STATUS,
-        process_method::START,
-        process_method::READ,
-        process_method::WRITE,
-        process_method::SIGNAL,
-        process_method::TERMINATE,
-        fs_method::READ_FILE,
-        fs_method::WRITE_FILE,
-        fs_method::CREATE_DIRECTORY,
-        fs_method::GET_METADATA,
-        fs_method::CANONICALIZE,
-        fs_method::READ_DIRECTORY,
-        fs_method::WALK,
-        fs_method::REMOVE,
-        fs_method::COPY,
-        fs_method::OPEN,
-        fs_method::READ_BLOCK,
-        fs_method::WRITE_BLOCK,
-        fs_method::CLOSE,
-        fs_method::WATCH_MISSING,
-        http_method::REQUEST,
-    ];
+pub(crate) fn known(method: &str) -> &'static str {
     let mut known = HERE.into_iter().chain(ELSEWHERE);
     known.find(|name| *name == method).unwrap_or(UNKNOWN)
 }

@@ -144,6 +144,7 @@ impl Listener {
                 },
             };
             number += 1;
+            server.metrics().accepted.increment(1);
             let who = Who {
                 conn: Some(number),
                 peer: Some(peer),
@@ -252,7 +253,7 @@ impl Known {
             server,
             stop,
         } = self;
-        let caller = http::Caller::new(who.clone(), certified, server.audit().clone(), places);
+        let caller = http::Caller::new(who.clone(), certified, Arc::clone(&server), places);
         let upgrade = tokio::select! {
             biased; // Stopping and making room beat waiting for a request.
             () = stop.cancelled() => return,

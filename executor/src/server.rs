@@ -15,8 +15,8 @@ use farstep_transport::{Budget, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::attached::Attached;
 use crate::audit::{Audit, Event, Who};
 use crate::cli::Settings;
-use crate::counters::Counters;
 use crate::info::{self, Host};
+use crate::metrics::{Levels, Metrics};
 use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
 use crate::session::{ResumeError, Sessions};
@@ -43,7 +43,7 @@ pub struct Server {
     ping_interval: Duration,
     messages: Budget,
     audit: Audit,
-    counters: Counters,
+    metrics: Metrics,
 }
 
 impl Server {
@@ -72,7 +72,7 @@ impl Server {
             ping_interval: settings.ping_interval,
             messages: Budget::new(MESSAGE_BYTES_IN_ALL_MAX),
             audit,
-            counters: Counters::default(),
+            metrics: Metrics::new(dispatch::methods()),
         })
     }
 
@@ -124,8 +124,17 @@ impl Server {
         &self.audit
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What was counted, in Prometheus' text format.
+    pub(crate) fn metrics_page(&self, connections: usize) -> String {
+        self.metrics.page(Levels {
+            connections,
+            sessions: self.sessions.count(),
+            processes: self.processes.running(),
+        })
     }
 
     pub(crate) fn info(&self) -> &EnvironmentInfo {

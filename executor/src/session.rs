@@ -179,6 +179,11 @@ impl<T> Sessions<T> {
         }
     }
 
+    /// How many there are, attached or not.
+    pub(crate) fn count(&self) -> usize {
+        self.table().sessions.len()
+    }
+
     /// Takes every session out, attached or not: the executor is stopping.
     pub(crate) fn take_all(&self) -> Vec<Arc<T>> {
         let sessions = std::mem::take(&mut self.table().sessions);

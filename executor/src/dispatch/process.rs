@@ -193,7 +193,7 @@ impl Calls {
     fn trace_of_commands(&self, trace: Option<&Trace>) -> Option<TraceContext> {
         let checked = trace.map(Trace::checked).unwrap_or_default();
         if checked.ignored {
-            self.server.counters().trace_ignored();
+            self.server.metrics().trace_ignored.increment(1);
             tracing::debug!("a trace context is ignored");
         }
         let of_call = checked.trace.and_then(TraceContext::of);

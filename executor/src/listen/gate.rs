@@ -14,6 +14,7 @@ use super::hosts::Hosts;
 use super::tls::{Tls, TlsError};
 use crate::audit::{Audit, Event, Who};
 use crate::auth::{self, Authentication, Principal, SecretFileError};
+use crate::server::Server;
 
 /// Parameters of a URL in which people put credentials. URLs end up in logs, so a credential that
 /// travels in one is not a credential (`security` SR-7).
@@ -117,12 +118,14 @@ impl Gate {
         headers: &HeaderMap,
         certified: Option<&Principal>,
         who: &Who,
-        audit: &Audit,
+        server: &Server,
     ) -> Result<Principal, Refusal> {
+        let (audit, metrics) = (server.audit(), server.metrics());
         const DENIED: Refusal = (StatusCode::UNAUTHORIZED, "unauthorized\n");
         const TOO_OFTEN: Refusal = (StatusCode::TOO_MANY_REQUESTS, "too many failed attempts\n");
         let address = who.peer.map(|peer| peer.ip());
         if address.is_some_and(|address| self.failures.is_deaf_to(address)) {
+            metrics.too_often.increment(1);
             return Err(TOO_OFTEN);
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -148,6 +151,7 @@ impl Gate {
                         why: denied.0,
                     },
                 );
+                metrics.unauthenticated.increment(1);
                 Err(
                     if address.is_some_and(|address: IpAddr| self.failures.count(address)) {
                         TOO_OFTEN

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -20,9 +20,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
+use super::CONNECTIONS_MAX;
 use super::gate::{Gate, Refusal};
-use crate::audit::{Audit, Event, Who};
+use crate::audit::{Event, Who};
 use crate::auth::Principal;
+use crate::server::Server;
 
 /// The routes, shared by all connections.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ pub(super) struct Caller {
     pub(super) who: Who,
     /// Whom its certificate names.
     pub(super) certified: Option<Principal>,
-    pub(super) audit: Audit,
+    pub(super) server: Arc<Server>,
     places: Arc<Semaphore>,
     admitted: Arc<Mutex<Option<Admitted>>>,
 }
@@ -54,13 +56,13 @@ impl Caller {
     pub(super) fn new(
         who: Who,
         certified: Option<Principal>,
-        audit: Audit,
+        server: Arc<Server>,
         places: Arc<Semaphore>,
     ) -> Caller {
         Caller {
             who,
             certified,
-            audit,
+            server,
             places,
             admitted: Arc::default(),
         }
@@ -81,7 +83,8 @@ impl Surface {
         let routes = Router::new()
             .route("/", any(upgrade))
             .route("/readyz", get(alive))
-            .route("/healthz", get(alive));
+            .route("/healthz", get(alive))
+            .route("/metrics", get(metrics));
         Surface {
             routes: TowerToHyperService::new(routes.with_state(Arc::clone(&gate))),
             gate,
@@ -94,7 +97,10 @@ impl Surface {
         caller: Caller,
     ) -> Result<Response, Infallible> {
         let mut response = match self.gate.refuse(request.uri(), request.headers()) {
-            Some(refusal) => refusal.into_response(),
+            Some(refusal) => {
+                caller.server.metrics().refused.increment(1);
+                refusal.into_response()
+            }
             None => {
                 request.extensions_mut().insert(caller);
                 self.routes.call(request).await?
@@ -118,12 +124,12 @@ async fn upgrade(
     let Caller {
         who,
         certified,
-        audit,
+        server,
         places,
         admitted,
     } = caller;
     let headers = request.headers();
-    let known = gate.recognise(headers, certified.as_ref(), &who, &audit);
+    let known = gate.recognise(headers, certified.as_ref(), &who, &server);
     let principal = match known.await {
         Ok(principal) => principal,
         Err(refusal) => return unauthenticated(refusal),
@@ -137,10 +143,11 @@ async fn upgrade(
             let Ok(place) = places.try_acquire_owned() else {
                 tracing::warn!("as many connections as there may be");
                 let limit = "connections";
-                audit.record(&who, Event::LimitHit { limit });
+                server.audit().record(&who, Event::LimitHit { limit });
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 return (status, "too many connections\n").into_response();
             };
+            server.metrics().upgraded.increment(1);
             *admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Admitted {
                 principal,
                 _place: place,
@@ -149,6 +156,29 @@ async fn upgrade(
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
+}
+
+/// For whoever may connect, nobody else: counts tell what is done here (`security` SR-15).
+async fn metrics(
+    State(gate): State<Arc<Gate>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let Caller {
+        who,
+        certified,
+        server,
+        places,
+        ..
+    } = caller;
+    let headers = request.headers();
+    let known = gate.recognise(headers, certified.as_ref(), &who, &server);
+    if let Err(refusal) = known.await {
+        return unauthenticated(refusal);
+    }
+    let connections = CONNECTIONS_MAX.saturating_sub(places.available_permits());
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    ([(CONTENT_TYPE, kind)], server.metrics_page(connections)).into_response()
 }
 
 /// The same for a credential that is missing, malformed or wrong (`security` SR-6).

@@ -337,3 +337,20 @@ async fn a_listener_that_wants_certificates_lets_nobody_in_without_one() {
     std::fs::copy(pki.authorities(), strangers.folder.path().join("both.pem")).unwrap();
     assert_eq!(strangers.ask(listener.address, Some("me")).await, None);
 }
+
+#[tokio::test]
+async fn counts_are_for_whoever_may_connect() {
+    let listener = served_behind(&Access::default(), &token()).await;
+    let (refused, _) = listener.ask("GET /metrics", "").await;
+    assert_eq!(refused, 401);
+    let authorized = "Authorization: Bearer sesame\r\n";
+    let (shown, page) = listener.ask("GET /metrics", authorized).await;
+    assert_eq!(shown, 200);
+    for line in [
+        "farstep_connections_accepted_total 2",
+        "farstep_authentication_failures_total 1",
+        "farstep_sessions 0",
+    ] {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+}

@@ -1,0 +1,135 @@
+//! What is counted over the life of an executor, for `/metrics`.
+//!
+//! Handles are made once, so counting is an addition and nothing is looked up. Labels are names of
+//! ours alone: nothing a peer makes up becomes a time series.
+
+use std::fmt;
+
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder as _};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// Counts of what happened, and how much there is of what now.
+pub(crate) struct Metrics {
+    /// TCP connections that were accepted.
+    pub(crate) accepted: Counter,
+    /// Upgrades that were answered.
+    pub(crate) upgraded: Counter,
+    /// Requests that were refused before it was known whose they were.
+    pub(crate) refused: Counter,
+    /// Credentials that proved nothing.
+    pub(crate) unauthenticated: Counter,
+    /// Failures that came too often.
+    pub(crate) too_often: Counter,
+    /// Sessions that were opened.
+    pub(crate) opened: Counter,
+    /// Sessions that were taken up again.
+    pub(crate) resumed: Counter,
+    /// Requests whose trace context was wrong and ignored.
+    pub(crate) trace_ignored: Counter,
+    calls: Vec<(&'static str, Counter)>,
+    connections: Gauge,
+    sessions: Gauge,
+    processes: Gauge,
+    page: PrometheusHandle,
+}
+
+/// How much there is of what, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Levels {
+    pub(crate) connections: usize,
+    pub(crate) sessions: usize,
+    pub(crate) processes: usize,
+}
+
+impl Metrics {
+    /// All at zero. `methods` are those that can be called.
+    pub(crate) fn new(methods: impl IntoIterator<Item = &'static str>) -> Metrics {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let here = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        let counter = |name: &'static str, labels: Vec<Label>| {
+            recorder.register_counter(&Key::from_parts(name, labels), &here)
+        };
+        let plain = |name| counter(name, Vec::new());
+        let gauge = |name: &'static str| recorder.register_gauge(&Key::from_name(name), &here);
+        let calls = methods.into_iter().map(|method| {
+            let label = Label::from_static_parts("method", method);
+            (method, counter("farstep_calls_total", vec![label]))
+        });
+        Metrics {
+            accepted: plain("farstep_connections_accepted_total"),
+            upgraded: plain("farstep_connections_upgraded_total"),
+            refused: plain("farstep_requests_refused_total"),
+            unauthenticated: plain("farstep_authentication_failures_total"),
+            too_often: plain("farstep_authentication_rate_limited_total"),
+            opened: plain("farstep_sessions_opened_total"),
+            resumed: plain("farstep_sessions_resumed_total"),
+            trace_ignored: plain("farstep_trace_contexts_ignored_total"),
+            calls: calls.collect(),
+            connections: gauge("farstep_connections"),
+            sessions: gauge("farstep_sessions"),
+            processes: gauge("farstep_processes"),
+            page: recorder.handle(),
+        }
+    }
+
+    /// A call of one of the methods.
+    pub(crate) fn called(&self, method: &'static str) {
+        // A name of ours is one of two dozen pointers: no hashing, no comparing of letters.
+        let known = self
+            .calls
+            .iter()
+            .find(|(known, _)| std::ptr::eq(*known, method));
+        if let Some((_, counter)) = known {
+            counter.increment(1);
+        }
+    }
+
+    /// The page, in Prometheus' text format.
+    pub(crate) fn page(&self, now: Levels) -> String {
+        for (gauge, level) in [
+            (&self.connections, now.connections),
+            (&self.sessions, now.sessions),
+            (&self.processes, now.processes),
+        ] {
+            gauge.set(u32::try_from(level).map_or(f64::INFINITY, f64::from));
+        }
+        self.page.render()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_on_the_page_and_what_a_peer_makes_up_is_not() {
+        const METHODS: [&str; 2] = ["fs/copy", "unknown"];
+        let metrics = Metrics::new(METHODS);
+        metrics.called(METHODS[0]);
+        metrics.called(METHODS[0]);
+        metrics.called("made/up");
+        metrics.resumed.increment(1);
+        let page = metrics.page(Levels {
+            connections: 2,
+            sessions: 3,
+            processes: 4,
+        });
+        for line in [
+            "farstep_calls_total{method=\"fs/copy\"} 2",
+            "farstep_calls_total{method=\"unknown\"} 0",
+            "farstep_sessions_resumed_total 1",
+            "farstep_connections 2",
+            "farstep_sessions 3",
+            "farstep_processes 4",
+        ] {
+            assert!(page.lines().any(|shown| shown == line), "{line} in\n{page}");
+        }
+        assert!(!page.contains("made/up"));
+    }
+}
