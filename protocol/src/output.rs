@@ -133,6 +133,17 @@ pub struct ReadPage {
     pub first_retained: Option<Seq>,
 }
 
+/// A reply that nothing proves to have arrived but that much was sent behind it.
+#[derive(Clone, Copy, Debug)]
+struct LastPage {
+    /// It held what follows this.
+    after: Seq,
+    /// Bytes still to be taken before it must have left every socket buffer.
+    bytes_left: usize,
+    /// The same in chunks, each of which is a message.
+    chunks_left: usize,
+}
+
 /// Everything one process had to say, and what of it is still here.
 #[derive(Debug)]
 pub struct OutputLog {
@@ -148,6 +159,8 @@ pub struct OutputLog {
     /// Output from before the last resume: after `released`, up to `pinned` nothing is evicted.
     released: Seq,
     pinned: Seq,
+    /// The page that ended what was pinned, while it may still be on its way.
+    last_page: Option<LastPage>,
     /// How many chunks at the front, with how many bytes, may be evicted.
     evictable_chunks: usize,
     evictable_bytes: usize,
@@ -168,6 +181,7 @@ impl OutputLog {
             attached: true,
             released: 0,
             pinned: 0,
+            last_page: None,
             evictable_chunks: 0,
             evictable_bytes: 0,
             evicted: VecDeque::new(),
@@ -179,10 +193,14 @@ impl OutputLog {
     /// Whether `len` more bytes fit without losing anything. If not, leave them in the pipe.
     pub fn can_accept(&self, len: usize) -> bool {
         let held = self.bytes - self.evictable_bytes;
-        let limit = if self.attached && !self.has_pins() {
-            self.limits.backlog_bytes
-        } else {
+        let limit = if !self.attached || self.last_page.is_some() {
             self.limits.retained_bytes
+        } else if self.has_pins() {
+            // What comes while a client catches up lies behind the page that it may lose last, and
+            // both have to be there until the page is sure to have arrived.
+            self.limits.retained_bytes - self.may_be_on_its_way()
+        } else {
+            self.limits.backlog_bytes
         };
         let held_chunks = self.chunks.len() - self.evictable_chunks;
         // A limit below the size of one read must not stop a process for ever.
@@ -224,7 +242,10 @@ impl OutputLog {
 
     /// The connection is gone, and nobody knows what of the recent output arrived.
     pub fn detach(&mut self) {
-        let floor = self.evictable_after_detach();
+        let floor = match self.last_page.take() {
+            Some(page) => page.after,
+            None => self.evictable_after_detach(),
+        };
         self.attached = false;
         self.released = floor;
         self.pinned = self.last_seq;
@@ -245,6 +266,7 @@ impl OutputLog {
     /// Gives up what the resumed client never asked for, so that the process can go on.
     pub fn release_pins(&mut self) {
         if self.attached {
+            self.last_page = None;
             self.release(self.pinned);
         }
     }
@@ -258,6 +280,13 @@ impl OutputLog {
         }
         let event = self.next_after(self.taken)?;
         self.taken = event.seq();
+        if let (Some(page), Event::Output(chunk)) = (&mut self.last_page, &event) {
+            page.bytes_left = page.bytes_left.saturating_sub(chunk.bytes.len());
+            page.chunks_left = page.chunks_left.saturating_sub(1);
+            if page.bytes_left == 0 || page.chunks_left == 0 {
+                self.last_page = None;
+            }
+        }
         self.settle();
         Some(event)
     }
@@ -306,9 +335,14 @@ impl OutputLog {
         };
         let first_retained = self.first_retained();
         if self.attached {
-            // A reply that reaches the end of what was pinned counts as delivered, like any
-            // notification; an earlier page only when the next read proves that it arrived.
+            // Reading on behind a page proves that it arrived. Nobody reads on behind the one that
+            // reaches the end of what was pinned: like a notification it may be on its way until
+            // enough was sent behind it.
+            if self.last_page.is_some_and(|page| after > page.after) {
+                self.last_page = None;
+            }
             let arrived = if next_seq > self.pinned {
+                self.last_page = self.last_page.or_else(|| self.page_to_keep(after));
                 self.pinned
             } else {
                 after
@@ -369,6 +403,7 @@ impl OutputLog {
     /// Keeps no more than `bytes` of what may be evicted, from now on.
     pub fn shrink(&mut self, bytes: usize) {
         self.limits.retained_bytes = self.limits.retained_bytes.min(bytes);
+        self.last_page = None;
         self.settle();
         self.chunks.shrink_to_fit();
         self.evicted = VecDeque::new();
@@ -380,11 +415,32 @@ impl OutputLog {
 
     /// Everything up to here may be evicted.
     fn evictable(&self) -> Seq {
-        if !self.attached || self.has_pins() {
-            self.released
-        } else {
-            self.taken
+        match self.last_page {
+            _ if !self.attached || self.has_pins() => self.released,
+            Some(page) => page.after.min(self.taken),
+            None => self.taken,
         }
+    }
+
+    /// What a page behind `after` keeps from being evicted, if it is the one that ends what was
+    /// pinned. A page so large that the process could not go on meanwhile is not waited for.
+    fn page_to_keep(&self, after: Seq) -> Option<LastPage> {
+        let after = after.max(self.released);
+        let start = self.first_index_after(after);
+        let held: usize = self
+            .chunks
+            .range(start..)
+            .map(|chunk| chunk.bytes.len())
+            .sum();
+        let page = LastPage {
+            after,
+            bytes_left: self.may_be_on_its_way(),
+            chunks_left: self.limits.retained_chunks / 2,
+        };
+        let goes_on = held + page.bytes_left <= self.limits.retained_bytes
+            && self.chunks.len() - start + page.chunks_left <= self.limits.retained_chunks;
+        let counts = after < self.pinned && page.bytes_left > 0 && page.chunks_left > 0;
+        (counts && goes_on).then_some(page)
     }
 
     fn release(&mut self, arrived: Seq) {
@@ -429,6 +485,13 @@ impl OutputLog {
         }
     }
 
+    /// What a connection can lose when it breaks, and at most half of the log.
+    fn may_be_on_its_way(&self) -> usize {
+        self.limits
+            .in_flight_bytes
+            .min(self.limits.retained_bytes / 2)
+    }
+
     /// The same from scratch, for the one change that takes evictability back.
     fn recount(&mut self) {
         self.evictable_chunks = 0;
@@ -440,10 +503,7 @@ impl OutputLog {
     /// left for what comes while nobody listens, so a detached process does not stop at once.
     fn evictable_after_detach(&self) -> Seq {
         let now = self.evictable();
-        let may_keep = self
-            .limits
-            .in_flight_bytes
-            .min(self.limits.retained_bytes / 2);
+        let may_keep = self.may_be_on_its_way();
         let (mut bytes, mut count) = (0, 0);
         for chunk in self.chunks.iter().take(self.evictable_chunks).rev() {
             bytes += chunk.bytes.len();

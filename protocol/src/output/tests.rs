@@ -448,3 +448,42 @@ proptest! {
         }
     }
 }
+
+/// Found by the simulation: the page ended what was pinned and was lost, and what had come live
+/// since the resume pushed its output out.
+#[test]
+fn the_page_that_ends_catching_up_is_kept_while_it_may_be_on_its_way() {
+    let mut log = log();
+    log.detach();
+    for _ in 0..3 {
+        text(&mut log, "0123456789");
+    }
+    log.attach();
+    assert_eq!(seqs(&log.read(0, None)), [1, 2, 3]);
+    for _ in 0..3 {
+        assert!(log.can_accept(10));
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    log.detach();
+    while log.can_accept(10) {
+        text(&mut log, "0123456789");
+    }
+    log.attach();
+    assert_eq!(log.read(0, None).first_retained, Some(1));
+}
+
+#[test]
+fn enough_output_behind_the_last_page_proves_that_it_arrived() {
+    let mut log = log();
+    log.detach();
+    text(&mut log, "0123456789");
+    log.attach();
+    log.read(0, None);
+    for _ in 0..20 {
+        assert!(log.can_accept(10));
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    assert_eq!(log.retained_bytes(), 100);
+}
