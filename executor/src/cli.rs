@@ -166,6 +166,14 @@ impl Settings {
             audit: audit::Settings::off(),
         }
     }
+
+    /// Whether others than this machine can call.
+    pub(crate) fn is_exposed(&self) -> bool {
+        match self.listen {
+            Listen::Stdio => false,
+            Listen::WebSocket(address) => !address.ip().to_canonical().is_loopback(),
+        }
+    }
 }
 
 /// A command line that was understood and is refused.

@@ -103,6 +103,8 @@ enum Effect {
     Unstreamed(Box<str>),
     /// Something is waited for from now on.
     Watching(u64, Awaited),
+    /// A place is free again.
+    Held(tokio::sync::OwnedSemaphorePermit),
     /// A handle's file failed.
     Failed(Box<str>, Arc<Handle>),
 }
@@ -362,6 +364,7 @@ impl Calls {
             }
             Effect::Opened(reservation, Some(handle)) => self.handles.install(reservation, handle),
             Effect::Opened(reservation, None) => self.handles.release(reservation),
+            Effect::Held(place) => drop(place),
             Effect::Streaming(streamed) => self.stream(*streamed),
             Effect::Unstreamed(request_id) => self.notes.free_id(&request_id),
             Effect::Watching(id, awaited) => self.notes.watch(id, awaited),

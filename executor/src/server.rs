@@ -66,7 +66,10 @@ impl Server {
             sessions: Arc::new(Sessions::new(settings.detached)),
             info,
             info_json,
-            http: Arc::new(settings.http.clone()),
+            http: Arc::new(http::Settings {
+                is_exposed: settings.is_exposed(),
+                ..settings.http.clone()
+            }),
             in_place: InPlace::new(pool::WORKERS),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
             ping_interval: settings.ping_interval,

@@ -200,6 +200,17 @@ impl Source {
 }
 
 impl Pieces {
+    /// An answer of which every piece, at least one, is there.
+    pub(super) fn made(texts: Vec<Text>) -> Pieces {
+        let (in_use, ended) = oneshot::channel();
+        Pieces {
+            ready: texts.into_iter(),
+            making: None,
+            _in_use: in_use,
+            ended: Some(ended),
+        }
+    }
+
     /// The next piece, as soon as it is made. Not to be asked again after the last.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, TornError>> {
         if self.ready.as_slice().is_empty() {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::notes::Note;
-use super::{Answer, Calls, Effect, Finished, refusal};
+use super::{Answer, Calls, Effect, Finished, Pieces, Reply, refusal};
 use crate::audit::Event;
 use crate::errors;
 use crate::http::{self, BODY_BYTES_MAX, Body, Head, Prepared, SendError};
@@ -26,6 +26,12 @@ pub(crate) const STREAMS_MAX: usize = 64;
 /// Bytes in one piece of a streamed body: below the 1 MiB the protocol allows, so that other
 /// output is not held up for long.
 const DELTA_BYTES_MAX: usize = 256 * 1024;
+
+/// An answer of at most this size is small for whoever writes it, and overtakes bodies.
+const OVERTAKES_MAX: usize = 8 * 1024;
+
+/// A larger answer is sent in frames of this size, since a frame has a largest size.
+const PART_BYTES: usize = 128 * 1024;
 
 /// Longest id of a request.
 const REQUEST_ID_BYTES_MAX: usize = 256;
@@ -77,7 +83,7 @@ impl Calls {
         let who = self.who.clone();
         let flight = async move {
             // The semaphore is never closed.
-            let _place = places.acquire_owned().await;
+            let place = places.acquire_owned().await;
             let host = prepared.host();
             let outcome = match &streamed {
                 None => buffered(&id, prepared, &settings).await,
@@ -96,8 +102,13 @@ impl Calls {
             audit.record(&who, event);
             match (outcome, streamed) {
                 (Ok(done), _) => Finished {
-                    reply: done.reply.into(),
-                    effect: done.effect,
+                    reply: in_order(done.reply),
+                    // A whole answer keeps its place until it is sent: those that nobody reads
+                    // are not made without end.
+                    effect: match (done.effect, place) {
+                        (Effect::Nothing, Ok(place)) => Effect::Held(place),
+                        (effect, _) => effect,
+                    },
                 },
                 (Err(error), streamed) => Finished {
                     reply: refusal(&id, &errors::http(&error)).into(),
@@ -182,6 +193,28 @@ async fn begun(
         reply: reply(id, &head, &[]),
         effect: Effect::Streaming(Box::new(streamed)),
     })
+}
+
+/// An answer that is on its way before its effect is. A small one overtakes whatever follows; of a
+/// large one the effect comes when it is sent.
+fn in_order(text: Text) -> Reply {
+    match text.len() <= OVERTAKES_MAX {
+        true => Reply::Whole(text),
+        false => Reply::Pieces(Box::new(Pieces::made(cut(&text)))),
+    }
+}
+
+/// A text in parts that a wire takes one at a time.
+fn cut(text: &str) -> Vec<Text> {
+    let mut parts = Vec::with_capacity(text.len() / PART_BYTES + 1);
+    let mut rest = text;
+    while rest.len() > PART_BYTES {
+        let (part, after) = rest.split_at(rest.floor_char_boundary(PART_BYTES));
+        parts.push(Text::from(part.to_owned()));
+        rest = after;
+    }
+    parts.push(Text::from(rest.to_owned()));
+    parts
 }
 
 fn reply(id: &RequestId, head: &Head, body: &[u8]) -> Text {

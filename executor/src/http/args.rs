@@ -7,8 +7,8 @@ use super::rules::{Net, NetError};
 /// Where requests may go and what of our environment they may carry.
 #[derive(Debug, Args)]
 pub struct HttpArgs {
-    /// Addresses http/request may reach although they are refused by default (link-local and
-    /// cloud metadata), as ADDRESS or ADDRESS/BITS; repeatable
+    /// Addresses http/request may reach although they are refused by default (link-local, cloud
+    /// metadata, and loopback when listening beyond it), as ADDRESS or ADDRESS/BITS; repeatable
     #[arg(long = "http-allow", value_name = "NET")]
     allow: Vec<String>,
 
@@ -17,7 +17,8 @@ pub struct HttpArgs {
     deny: Vec<String>,
 
     /// Variables of our environment whose values a header may carry; repeatable. Without any: all
-    /// but those known to hold credentials of providers and clouds
+    /// but those known to hold credentials of providers and clouds, and none when listening beyond
+    /// loopback
     #[arg(long = "http-header-env", value_name = "NAME")]
     header_env: Vec<String>,
 }
@@ -29,6 +30,9 @@ pub struct Settings {
     pub deny: Vec<Net>,
     /// The operator's list, if there is one.
     pub header_env: Option<Vec<String>>,
+    /// Whether others than this machine can call. Then what is only theirs to use who are here
+    /// already, loopback and variables, takes the operator's word.
+    pub is_exposed: bool,
 }
 
 /// A flag that says nothing we understand.
@@ -60,6 +64,7 @@ impl TryFrom<HttpArgs> for Settings {
             allow: nets("--http-allow", args.allow)?,
             deny: nets("--http-deny", args.deny)?,
             header_env: (!args.header_env.is_empty()).then_some(args.header_env),
+            is_exposed: false,
         })
     }
 }
@@ -69,7 +74,7 @@ impl Settings {
     pub(crate) fn may_carry(&self, variable: &str) -> bool {
         match &self.header_env {
             Some(listed) => listed.iter().any(|name| name == variable),
-            None => !is_credential(variable),
+            None => !self.is_exposed && !is_credential(variable),
         }
     }
 }
@@ -115,5 +120,10 @@ mod tests {
             ..Settings::default()
         };
         assert!(listed.may_carry("OPENAI_API_KEY") && !listed.may_carry("PATH"));
+        let exposed = Settings {
+            is_exposed: true,
+            ..Settings::default()
+        };
+        assert!(!exposed.may_carry("CONF_TOKEN"));
     }
 }

@@ -147,7 +147,9 @@ fn headers(
         }
         bytes += name.as_str().len() + value.len();
         let value = HeaderValue::from_bytes(&value).map_err(|_| PrepareError::Header(at))?;
-        headers.append(name, value);
+        if !is_framing(&name) {
+            headers.append(name, value);
+        }
     }
     if bytes > HEAD_BYTES_MAX {
         return Err(PrepareError::ManyHeaders);
@@ -156,6 +158,23 @@ fn headers(
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     }
     Ok((headers, ours))
+}
+
+/// How a message is framed and its connection kept is between us and the host: what a peer says of
+/// it is left out, since it could only make two readers see two different requests.
+fn is_framing(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "expect"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 #[cfg(test)]
@@ -212,6 +231,20 @@ mod tests {
             prepared(json!({"url": "/relative"})),
             Err(PrepareError::Url(_))
         ));
+    }
+
+    #[test]
+    fn how_a_message_is_framed_is_not_for_peers_to_say() {
+        let names = [
+            "Content-Length",
+            "transfer-encoding",
+            "Connection",
+            "Upgrade",
+        ];
+        let headers = names.map(|name| json!({"name": name, "value": "1"}));
+        let prepared = prepared(json!({"headers": headers})).unwrap();
+        let names: Vec<_> = prepared.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["accept"]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Which addresses a request may reach.
 //!
 //! Link-local addresses and the metadata services of clouds hand out the machine's credentials to
-//! whoever asks from it, so they are refused unless the operator allows them. Loopback is allowed:
-//! a command run here reaches it as well, and an operator who wants it otherwise denies it.
+//! whoever asks from it, so they are refused unless the operator allows them. Loopback is allowed
+//! where only this machine can call: who calls is here already. An executor that others reach takes
+//! the operator's word for it (`security` SR-56).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use super::args::Settings;
@@ -67,6 +68,11 @@ pub(crate) enum OffLimits {
     #[error("this executor's operator denies it")]
     Denied,
     #[error(
+        "an executor that listens beyond loopback does not reach its own machine; the operator can \
+         allow it with --http-allow 127.0.0.0/8"
+    )]
+    Here,
+    #[error(
         "link-local addresses and metadata services are refused; the operator can allow it with \
          --http-allow"
     )]
@@ -81,6 +87,9 @@ impl Settings {
         if listed(&self.deny) {
             return Err(OffLimits::Denied);
         }
+        if self.is_exposed && is_here(address) && !listed(&self.allow) {
+            return Err(OffLimits::Here);
+        }
         if is_off_limits(address) && !listed(&self.allow) {
             return Err(OffLimits::BuiltIn);
         }
@@ -88,32 +97,51 @@ impl Settings {
     }
 }
 
-/// The address behind the clothes it may wear: IPv4 inside IPv6, mapped or translated (RFC 6052).
+/// The address behind the clothes it may wear: IPv4 inside IPv6, mapped, compatible, translated
+/// (RFC 6052, RFC 8215) or tunnelled (6to4, Teredo).
 fn reached(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address.to_canonical() else {
-        return address.to_canonical();
+    let IpAddr::V6(v6) = address else {
+        return address;
     };
-    match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low]
-            if (high, low) != (0, 0) && (high, low) != (0, 1) =>
-        {
-            IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
-        }
-        _ => IpAddr::V6(v6),
+    let bits = v6.to_bits();
+    let four = |shift: u32| {
+        let bits = u32::try_from((bits >> shift) & u128::from(u32::MAX));
+        Ipv4Addr::from_bits(bits.unwrap_or_default())
+    };
+    let v4 = match v6.segments() {
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => four(0),
+        [0, 0, 0, 0, 0, 0, ..] if bits > 1 => four(0),
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => four(0),
+        [0x2002, ..] => four(80),
+        // Teredo hides the address of its client.
+        [0x2001, 0, ..] => Ipv4Addr::from_bits(!four(0).to_bits()),
+        _ => return v6.into(),
+    };
+    v4.into()
+}
+
+/// Whether an address is this machine's own. Linux connects the unspecified one to itself.
+fn is_here(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.octets()[0] == 0,
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified(),
     }
 }
 
 fn is_off_limits(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
-            // Alibaba's and Oracle's metadata services live outside the link-local range.
-            let metadata = [[100, 100, 100, 200], [192, 0, 0, 192]];
-            v4.is_link_local() || v4.is_broadcast() || metadata.contains(&v4.octets())
+            // Metadata services of Alibaba, Oracle and Azure's host outside the link-local range.
+            let metadata = [[100, 100, 100, 200], [192, 0, 0, 192], [168, 63, 129, 16]];
+            v4.is_link_local()
+                || v4.is_broadcast()
+                || v4.is_multicast()
+                || metadata.contains(&v4.octets())
         }
         IpAddr::V6(v6) => {
-            const AMAZON: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-            const GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
-            v6.is_unicast_link_local() || v6 == AMAZON || v6 == GOOGLE
+            // All of Amazon's and Google's services for their machines live in these.
+            let of_clouds = matches!(v6.segments(), [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..]);
+            v6.is_unicast_link_local() || v6.is_multicast() || of_clouds
         }
     }
 }
@@ -136,7 +164,15 @@ mod tests {
             "::169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "100.100.100.200",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "2001:0:1:2:3:4:5601:5601",
+            "168.63.129.16",
+            "224.0.0.1",
+            "ff02::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
             "fe80::1",
             "febf::1",
         ] {
@@ -165,6 +201,7 @@ mod tests {
             allow: vec![net("169.254.0.0/16"), net("127.0.0.1")],
             deny: vec![net("127.0.0.0/8"), net("fe80::/10")],
             header_env: None,
+            is_exposed: false,
         };
         let judge = |address: &str| settings.judge(address.parse().unwrap());
         assert_eq!(judge("169.254.169.254"), Ok(()));
@@ -189,5 +226,27 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Net>(), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn beyond_loopback_this_machine_takes_the_operators_word() {
+        let exposed = Settings {
+            is_exposed: true,
+            ..Settings::default()
+        };
+        let allowed = Settings {
+            allow: vec![net("127.0.0.0/8")],
+            ..exposed.clone()
+        };
+        for address in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
+            let address = address.parse().unwrap();
+            assert_eq!(exposed.judge(address), Err(OffLimits::Here), "{address}");
+            assert_eq!(allowed.judge(address), Ok(()), "{address}");
+        }
+        for address in ["0.0.0.0", "::", "::1"] {
+            let judged = exposed.judge(address.parse().unwrap());
+            assert_eq!(judged, Err(OffLimits::Here), "{address}");
+        }
+        assert_eq!(exposed.judge("10.0.0.1".parse().unwrap()), Ok(()));
     }
 }
