@@ -4,7 +4,6 @@
 //! to a connection is decided when it is accepted ([`FaultyLink::plan`]) or from outside while it
 //! lives.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +51,7 @@ pub struct FaultyLink {
 
 #[derive(Debug)]
 struct Shared {
-    fates: Mutex<VecDeque<Fate>>,
+    fate: Mutex<Fate>,
     /// The weather, and how often all connections were cut.
     weather: watch::Sender<(Weather, u64)>,
     accepted: AtomicU64,
@@ -66,7 +65,7 @@ impl FaultyLink {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let own = format!("ws://{}", listener.local_addr()?);
         let shared = Arc::new(Shared {
-            fates: Mutex::default(),
+            fate: Mutex::default(),
             weather: watch::Sender::new((Weather::Fair, 0)),
             accepted: AtomicU64::new(0),
         });
@@ -76,7 +75,7 @@ impl FaultyLink {
                 let mut connections = tokio::task::JoinSet::new();
                 while let Ok((socket, _)) = listener.accept().await {
                     shared.accepted.fetch_add(1, Ordering::SeqCst);
-                    let fate = shared.fates().pop_front().unwrap_or_default();
+                    let fate = *shared.fate();
                     connections.spawn(carry(socket, executor, fate, shared.weather.subscribe()));
                 }
             })
@@ -88,9 +87,9 @@ impl FaultyLink {
         })
     }
 
-    /// Decides about the next connection that has no fate yet.
+    /// Decides about every connection from now on.
     pub fn plan(&self, fate: Fate) {
-        self.shared.fates().push_back(fate);
+        *self.shared.fate() = fate;
     }
 
     /// Resets every connection there is. New ones are carried.
@@ -119,8 +118,8 @@ impl FaultyLink {
 }
 
 impl Shared {
-    fn fates(&self) -> std::sync::MutexGuard<'_, VecDeque<Fate>> {
-        self.fates.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fate(&self) -> std::sync::MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
