@@ -123,6 +123,8 @@ fn from_flags(args: &RunArgs) -> Settings {
         stream_max_retries: args.stream_max_retries,
         request_max_retries: args.request_max_retries,
         stream_idle_timeout_ms: args.stream_idle_timeout_ms,
+        // A property of the network and not of a run, so there is no flag for it.
+        recovery_seconds: None,
     }
 }
 

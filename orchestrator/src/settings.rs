@@ -21,9 +21,10 @@ pub struct Settings {
     pub stream_max_retries: Option<u32>,
     pub request_max_retries: Option<u32>,
     pub stream_idle_timeout_ms: Option<u64>,
+    pub recovery_seconds: Option<u64>,
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "base_url",
     "model",
     "effort",
@@ -32,6 +33,7 @@ const KEYS: [&str; 8] = [
     "stream_max_retries",
     "request_max_retries",
     "stream_idle_timeout_ms",
+    "recovery_seconds",
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,7 @@ impl Settings {
             stream_idle_timeout_ms: self
                 .stream_idle_timeout_ms
                 .or(weaker.stream_idle_timeout_ms),
+            recovery_seconds: self.recovery_seconds.or(weaker.recovery_seconds),
         }
     }
 

@@ -7,6 +7,7 @@ use farstep_protocol::rpc::Trace;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use farstep_environments::config::{self, Config, EnvironmentId};
 use farstep_environments::{Conditions, Environment, LocalExecutor, Registry};
@@ -103,10 +104,12 @@ impl Setup {
             args,
             cwd: self.cwd.clone(),
         };
+        let usual = Conditions::default();
+        let window = self.settings.recovery_seconds.map(Duration::from_secs);
         let conditions = Conditions {
             credentials: credentials.to_vec(),
             trace: self.trace.clone(),
-            ..Conditions::default()
+            recovery_window: window.unwrap_or(usual.recovery_window),
         };
         Registry::under(conditions, &self.config, local)
     }

@@ -82,6 +82,8 @@ async fn a_lost_executor_is_255_with_the_reason() -> Result<()> {
     let lab = Lab::new()?;
     let far = lab.executor("far").await?;
     lab.websockets(&[("far", &far.url)])?;
+    // It is not coming back, so nobody has to wait for it.
+    std::fs::write(lab.home().join("config.toml"), "recovery_seconds = 1\n")?;
     let mut command = lab.farstep(&["exec", "--", "sh", "-c", "echo started; exec sleep 600"]);
     let mut running = Running::start(&mut command)?;
     assert_eq!(running.line().await?, "started");
