@@ -4,6 +4,7 @@
 //! served as before.
 
 mod floods;
+mod http;
 mod limits;
 mod memory;
 mod messages;
