@@ -61,8 +61,8 @@ impl Scene {
                     let _: std::io::Result<()> = swap();
                 }
             });
+            let _end = End(&done);
             call();
-            done.store(true, Ordering::Relaxed);
         });
         let _: std::io::Result<()> = std::fs::remove_dir_all(&real);
     }
@@ -71,6 +71,15 @@ impl Scene {
         let names = std::fs::read_dir(self.at("outside")).unwrap();
         let contents = names.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
         assert_eq!(contents.collect::<Vec<_>>(), vec!["secret"; 20]);
+    }
+}
+
+/// Ends the exchanging, also when the call panics.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -179,10 +188,10 @@ fn a_write_never_lands_outside() {
                 let _: std::io::Result<()> = std::fs::write(&target, "harmless");
             }
         });
+        let _end = End(&done);
         for _ in 0..ROUNDS * 20 {
             let _: Result<(), FsError> = write(&target, large.as_slice(), Links::Refuse);
         }
-        done.store(true, Ordering::Relaxed);
     });
     scene.assert_outside_is_whole();
 }
