@@ -45,6 +45,7 @@ use crate::os;
 use crate::server::Server;
 pub use args::{Access, AccessArgs, Refused as RefusedAccess, TlsSettings};
 pub use gate::{Gate, GateError};
+use tls::Tls;
 use waiting::{Waiting, WaitingRoom};
 
 /// Connections at once whose peer is known (`security` section 5). Beyond it an upgrade is
@@ -208,21 +209,8 @@ impl Accepted {
         };
         match &gate.tls {
             None => known.serve(tcp, None, waits, deadline).await,
-            Some(tls) => {
-                let secured = tokio::select! {
-                    biased; // Stopping and making room beat waiting.
-                    () = known.stop.cancelled() => return,
-                    () = waits.dropped() => return,
-                    secured = tokio::time::timeout_at(deadline, tls.accept(tcp)) => secured,
-                };
-                match secured {
-                    Ok(Ok((stream, certified))) => {
-                        known.serve(stream, certified, waits, deadline).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
-                    Err(_) => tracing::debug!("no TLS in time"),
-                }
-            }
+            // In memory of its own: a plain connection must not pay for what TLS keeps.
+            Some(tls) => Box::pin(known.secure(tls, tcp, waits, deadline)).await,
         }
     }
 }
@@ -237,6 +225,20 @@ struct Known {
 }
 
 impl Known {
+    async fn secure(self, tls: &Tls, tcp: TcpStream, waits: Waiting, deadline: Instant) {
+        let secured = tokio::select! {
+            biased; // Stopping and making room beat waiting.
+            () = self.stop.cancelled() => return,
+            () = waits.dropped() => return,
+            secured = tokio::time::timeout_at(deadline, tls.accept(tcp)) => secured,
+        };
+        match secured {
+            Ok(Ok((stream, certified))) => self.serve(stream, certified, waits, deadline).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+            Err(_) => tracing::debug!("no TLS in time"),
+        }
+    }
+
     async fn serve<S>(
         self,
         stream: S,
