@@ -43,6 +43,11 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS)]
     ping_seconds: u64,
 
+    /// Seconds for which calls under way may finish when the executor is told to stop (0 to 300);
+    /// a second signal stops it at once
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECONDS)]
+    drain_seconds: u64,
+
     /// Run as root although this is no container: every command may then do anything here
     #[arg(long)]
     allow_root: bool,
@@ -115,6 +120,12 @@ const PING_SECONDS: u64 = 30;
 /// Beyond this a session would stay with a vanished caller for longer than anybody waits.
 const PING_SECONDS_MAX: u64 = 300;
 
+/// Most calls take milliseconds; whoever stops an executor does not want to wait for the others.
+const DRAIN_SECONDS: u64 = 5;
+
+/// Longer than this it is not stopping.
+const DRAIN_SECONDS_MAX: u64 = 300;
+
 /// Below this a fast command would lose its first output to the first slow poll.
 const RETAIN_BYTES_MIN: usize = 64 * 1024;
 
@@ -137,6 +148,8 @@ pub struct Settings {
     pub http: http::Settings,
     /// How often a silent caller is asked for a sign of life.
     pub ping_interval: Duration,
+    /// How long calls under way may take to finish when the executor stops.
+    pub drain: Duration,
     /// What is recorded of what happens here, and where.
     pub audit: audit::Settings,
 }
@@ -163,6 +176,7 @@ impl Settings {
             access: Access::default(),
             http: http::Settings::default(),
             ping_interval: Duration::from_secs(PING_SECONDS),
+            drain: Duration::from_secs(DRAIN_SECONDS),
             audit: audit::Settings::off(),
         }
     }
@@ -208,6 +222,8 @@ pub enum Refused {
     RetainTooLittle,
     #[error("--detached-seconds must be at least {DETACHED_SECONDS_MIN}")]
     DetachedTooShort,
+    #[error("--drain-seconds must be at most {DRAIN_SECONDS_MAX}")]
+    Drain,
     #[error("--ping-seconds must be between 1 and {PING_SECONDS_MAX}")]
     Ping,
     #[error(
@@ -255,6 +271,9 @@ impl TryFrom<Args> for Settings {
         if args.detached_seconds < DETACHED_SECONDS_MIN {
             return Err(Refused::DetachedTooShort);
         }
+        if args.drain_seconds > DRAIN_SECONDS_MAX {
+            return Err(Refused::Drain);
+        }
         if !(1..=PING_SECONDS_MAX).contains(&args.ping_seconds) {
             return Err(Refused::Ping);
         }
@@ -267,6 +286,7 @@ impl TryFrom<Args> for Settings {
             access,
             http: args.http.try_into()?,
             ping_interval: Duration::from_secs(args.ping_seconds),
+            drain: Duration::from_secs(args.drain_seconds),
             audit: args.audit.try_into()?,
         })
     }
@@ -481,6 +501,7 @@ mod tests {
             access: Access::default(),
             http: http::Settings::default(),
             ping_interval: Duration::from_secs(PING_SECONDS),
+            drain: Duration::from_secs(DRAIN_SECONDS),
             audit: audit::Settings::off(),
         };
         assert_eq!(most, Ok(wanted));

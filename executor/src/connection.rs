@@ -30,6 +30,7 @@ use farstep_protocol::rpc::{self, Limits, Message, Request, RequestId, RpcError}
 use farstep_transport::{Text, Wire, WireError};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::attached::Attached;
@@ -79,7 +80,25 @@ pub(crate) async fn serve<W: Wire>(
     let mut connection = Connection::new(Arc::clone(server), wire, who);
     let end = {
         let mut stopped = pin!(stop.cancelled());
-        poll_fn(|cx| connection.poll(cx, stopped.as_mut())).await
+        let mut grace: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            if grace.is_none() && stopped.as_mut().poll(cx).is_ready() {
+                connection.draining = true;
+                grace = Some(Box::pin(tokio::time::sleep(server.drain())));
+            }
+            let polled = connection.poll(cx);
+            match &mut grace {
+                // What was asked before the stop is answered, within the grace.
+                Some(grace) if polled.is_pending() => {
+                    if connection.is_drained() || grace.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(End::Stopping);
+                    }
+                    Poll::Pending
+                }
+                _ => polled,
+            }
+        })
+        .await
     };
     let wire = connection.close(&end).await;
     (end, wire)
@@ -97,6 +116,8 @@ struct Connection<W> {
     sending: Option<Box<Pieces>>,
     /// Whose turn it is when both large answers and output are waiting.
     output_next: bool,
+    /// The executor stops: nothing more is read.
+    draining: bool,
     /// Whose turn it is when both a process and other long work have something to say.
     note_next: bool,
 }
@@ -121,14 +142,12 @@ impl<W: Wire> Connection<W> {
             outbox: Outbox::default(),
             sending: None,
             output_next: false,
+            draining: false,
             note_next: false,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut impl Future>) -> Poll<End> {
-        if stopped.poll(cx).is_ready() {
-            return Poll::Ready(End::Stopping);
-        }
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let read = match self.read(cx) {
                 Ok(read) => read,
@@ -174,8 +193,16 @@ impl<W: Wire> Connection<W> {
         Ok(true)
     }
 
+    /// Whether every call that came before the stop is answered.
+    fn is_drained(&self) -> bool {
+        let is_quiet = self.in_flight.is_empty() && self.calls.waiting() == 0;
+        is_quiet && self.sending.is_none() && self.outbox.is_empty()
+    }
+
     fn may_read(&self) -> bool {
-        self.in_flight.len() + self.calls.waiting() < IN_FLIGHT_MAX && self.outbox.has_room()
+        !self.draining
+            && self.in_flight.len() + self.calls.waiting() < IN_FLIGHT_MAX
+            && self.outbox.has_room()
     }
 
     fn handle(&mut self, message: &Text) -> Result<(), End> {

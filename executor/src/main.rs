@@ -146,7 +146,13 @@ async fn serve(settings: Settings, host: Host) -> anyhow::Result<u8> {
         status = &mut serving => status,
         () = signals.recv() => {
             stop.cancel();
-            serving.await
+            tokio::select! {
+                status = &mut serving => status,
+                () = signals.recv() => {
+                    tracing::warn!("told to stop a second time, so nothing is waited for");
+                    Ok(SUCCESS)
+                }
+            }
         }
     };
     server.finish().await;

@@ -41,6 +41,7 @@ pub struct Server {
     in_place: InPlace,
     calls_at_once: usize,
     ping_interval: Duration,
+    drain: Duration,
     messages: Budget,
     audit: Audit,
     metrics: Metrics,
@@ -73,6 +74,7 @@ impl Server {
             in_place: InPlace::new(pool::WORKERS),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
             ping_interval: settings.ping_interval,
+            drain: settings.drain,
             messages: Budget::new(MESSAGE_BYTES_IN_ALL_MAX),
             audit,
             metrics: Metrics::new(dispatch::methods()),
@@ -155,6 +157,11 @@ impl Server {
     /// What all connections together may hold of messages that came in.
     pub(crate) fn messages(&self) -> &Budget {
         &self.messages
+    }
+
+    /// How long calls that are under way may take to end when the executor stops.
+    pub(crate) fn drain(&self) -> Duration {
+        self.drain
     }
 
     pub(crate) fn ping_interval(&self) -> Duration {

