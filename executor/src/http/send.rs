@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use url::{Host, Url};
 
@@ -28,8 +29,24 @@ use super::{HEAD_BYTES_MAX, HEADERS_MAX, REDIRECTS_MAX};
 /// How long one address may take to be connected to, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 
-/// What never goes along to another host.
-const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+/// What never goes along to another host: the headers of HTTP that hold credentials, and those
+/// that services use for theirs.
+const CREDENTIALS: [HeaderName; 9] = [
+    AUTHORIZATION,
+    COOKIE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("private-token"),
+    HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// Names that are being looked up at once by the whole executor. A look-up holds a thread of the
+/// pool until the system gives up, so a name server that is gone must not take all of them from
+/// the calls that need files; more look-ups wait, within their requests' deadlines.
+static LOOK_UPS: Semaphore = Semaphore::const_new(4);
 
 /// How a response begins. Its headers do not show their values.
 #[derive(Debug)]
@@ -133,10 +150,7 @@ async fn connect(url: &Url, settings: &Settings) -> Result<TcpStream, SendError>
     let addresses: Vec<SocketAddr> = match url.host() {
         Some(Host::Ipv4(address)) => vec![(address, port).into()],
         Some(Host::Ipv6(address)) => vec![(address, port).into()],
-        Some(Host::Domain(name)) => {
-            let found = tokio::net::lookup_host((name, port)).await;
-            found.map_err(SendError::Resolve)?.collect()
-        }
+        Some(Host::Domain(name)) => resolve(name, port).await.map_err(SendError::Resolve)?,
         None => Vec::new(),
     };
     for address in &addresses {
@@ -157,6 +171,19 @@ async fn connect(url: &Url, settings: &Settings) -> Result<TcpStream, SendError>
         }
     }
     Err(SendError::Connect(failed))
+}
+
+async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let place = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
+    let name = name.to_owned();
+    // A task of its own, because the thread stays taken when the request is given up, and its
+    // place has to be as well.
+    let found = tokio::spawn(async move {
+        let found = tokio::net::lookup_host((name, port)).await;
+        drop(place);
+        Ok(found?.collect())
+    });
+    found.await.map_err(io::Error::other)?
 }
 
 async fn exchange<S>(

@@ -107,6 +107,7 @@ async fn a_redirect_to_another_host_carries_no_credentials() {
     let headers = json!([
         {"name": "authorization", "value": "secret"},
         {"name": "cookie", "value": "secret"},
+        {"name": "X-Api-Key", "value": "secret"},
         {"name": "x-key", "value": "", "valueEnvVar": "KEY"},
         {"name": "x-harmless", "value": "kept"},
     ]);
