@@ -110,6 +110,8 @@ pub(crate) struct Driver<W> {
     again: VecDeque<Command>,
     /// Processes of an earlier connection that nobody wants any more.
     unwanted: Vec<Arc<str>>,
+    /// How much the next page of what was missed may bring.
+    page_bytes: u64,
     held_back: Option<HeldBack>,
     nonsense: u64,
 }
@@ -163,6 +165,7 @@ impl<W: Wire> Driver<W> {
             own: VecDeque::new(),
             again: VecDeque::new(),
             unwanted: Vec::new(),
+            page_bytes: resume::PAGE_BYTES_FIRST,
             held_back: None,
             nonsense: 0,
         }

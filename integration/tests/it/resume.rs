@@ -189,3 +189,29 @@ async fn a_write_that_is_sent_again_with_its_id_is_written_once() -> Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn farstep_goes_on_over_a_link_that_breaks_again_and_again() -> Result<()> {
+    for seed in 1..=3 {
+        let mut luck = Luck::new(seed);
+        let lab = Lab::new()?;
+        let executor = lab.executor("far").await?;
+        let link = FaultyLink::start(&executor.url).await?;
+        lab.websockets(&[("far", &link.url)])?;
+        link.plan(Fate {
+            cut_after: Some(luck.between(250_000, 500_000)),
+            ..Fate::default()
+        });
+        let count = FEW.to_string();
+        let done = lab.run(&["exec", "--", "seq", "1", &count]).await?;
+        ensure!(done.code == Some(0), "seed {seed}: {}", done.err());
+        ensure!(link.accepted() > 3, "seed {seed}: nothing broke");
+        ensure!(
+            done.stdout == numbered_lines(FEW),
+            "seed {seed}: {} bytes differ, of {}",
+            done.stdout.len(),
+            numbered_lines(FEW).len()
+        );
+    }
+    Ok(())
+}

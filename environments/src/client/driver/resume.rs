@@ -14,9 +14,13 @@ use farstep_transport::Wire;
 use super::super::call::{CallError, Command, Outcome, Purpose};
 use super::{Call, Driver, Pending, SessionId};
 
-/// How much output one page may bring. Small enough that the first lines after a pause do not
-/// wait for megabytes, large enough that a round trip costs little.
-const PAGE_BYTES: u64 = 1 << 20;
+/// How much output the first page after a loss may bring: the first lines do not wait for
+/// megabytes, and over a link that breaks again and again something gets through each time.
+pub(super) const PAGE_BYTES_FIRST: u64 = 64 << 10;
+
+/// How much a page may bring when those before it arrived, each twice as large as the last. Large
+/// enough that a round trip costs little.
+const PAGE_BYTES_MAX: u64 = 1 << 20;
 
 impl<W: Wire> Driver<W> {
     /// The session to be taken up again.
@@ -47,6 +51,7 @@ impl<W: Wire> Driver<W> {
     pub(crate) fn resume(&mut self, wire: W, caller: Caller<u64>) {
         self.wire = wire;
         self.caller = caller;
+        self.page_bytes = PAGE_BYTES_FIRST;
         for id in std::mem::take(&mut self.unwanted) {
             self.end(&id);
         }
@@ -66,7 +71,7 @@ impl<W: Wire> Driver<W> {
         let params = ReadParams {
             process_id: (&*id).into(),
             after_seq: after,
-            max_bytes: Some(PAGE_BYTES),
+            max_bytes: Some(self.page_bytes),
             wait_ms: 0,
         };
         let mut text = String::new();
@@ -82,6 +87,7 @@ impl<W: Wire> Driver<W> {
         });
         match page {
             Ok(page) => {
+                self.page_bytes = (2 * self.page_bytes).min(PAGE_BYTES_MAX);
                 self.act_on(page.delivered);
                 if let Some(after) = page.read_after {
                     self.read_page(Arc::clone(id), after);

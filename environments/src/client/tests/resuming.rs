@@ -16,9 +16,11 @@ async fn lose(peer: Peer, peers: &mut mpsc::Receiver<Peer>) -> Peer {
 /// Answers the next `process/read`, which must ask for what came after `after`.
 async fn answer_read(peer: &mut Peer, after: u64, page: Value) {
     let (id, params) = peer.request("process/read").await;
+    let size = params["maxBytes"].as_u64().expect("a bound");
+    assert!((64 << 10..=1 << 20).contains(&size), "{size}");
     assert_eq!(
         params,
-        json!({"processId": "p", "afterSeq": after, "maxBytes": 1 << 20, "waitMs": 0})
+        json!({"processId": "p", "afterSeq": after, "maxBytes": size, "waitMs": 0})
     );
     peer.reply(&id, page).await;
 }
