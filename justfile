@@ -17,6 +17,10 @@ demo:
 size:
     cargo xtask size
 
+# What single parts cost; against the peer measures the harness of docs/performance.md.
+bench:
+    cargo bench --package farstep-protocol --package farstep-path-uri
+
 # Needs cargo-fuzz. What it finds stays below target/; `just fuzz --keep` adds to the corpora.
 fuzz *ARGUMENTS:
     cargo xtask fuzz {{ARGUMENTS}}
