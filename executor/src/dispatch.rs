@@ -48,6 +48,7 @@ use crate::server::Server;
 use crate::shown::Shown;
 use crate::trace::TraceContext;
 use crate::watch::Awaited;
+use blocks::Opening;
 pub(crate) use content::{Pieces, TornError};
 use http::Streamed;
 pub(crate) use http::{REQUESTS_AT_ONCE, RequestError, STREAMS_MAX};
@@ -95,8 +96,8 @@ enum Effect {
     Path(Ticket),
     /// Requests for this process may go on, and its events may follow the answer.
     Started(Box<str>, Option<Arc<Process>>),
-    /// A handle has its file, or has not.
-    Opened(Reservation, Option<Handle>),
+    /// A handle has its file, or has not; and requests that conflict with it may go on.
+    Opened(Ticket, Reservation, Option<Handle>),
     /// The body of a response follows its reply.
     Streaming(Box<Streamed>),
     /// A streamed request has no body, and its id is free.
@@ -132,6 +133,8 @@ pub(crate) struct Calls {
     last_ticket: u64,
     /// Admitted, but behind a conflicting call. Bounded with what is in flight.
     waiting: HashMap<Ticket, Job>,
+    /// Files that are opened behind a conflicting call. Bounded likewise.
+    opening: HashMap<Ticket, Opening>,
     handles: Handles,
     /// Ends recursive file calls that nobody waits for any more.
     gone: Gone,
@@ -199,6 +202,7 @@ impl Calls {
             paths: PathOrder::new(),
             last_ticket: 0,
             waiting: HashMap::new(),
+            opening: HashMap::new(),
             handles: Handles::new(),
             gone: Gone::default(),
             starting: HashMap::new(),
@@ -210,7 +214,7 @@ impl Calls {
 
     /// How many requests wait inside.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len() + self.parked
+        self.waiting.len() + self.opening.len() + self.parked
     }
 
     /// Answers a request, or says when. `message` is the text the request was read from.
@@ -348,13 +352,7 @@ impl Calls {
         }
         match effect {
             Effect::Nothing => {}
-            Effect::Path(ticket) => {
-                for next in self.paths.finish(ticket) {
-                    if let Some(job) = self.waiting.remove(&next) {
-                        flights.push(self.on_pool(job, Effect::Path(next)));
-                    }
-                }
-            }
+            Effect::Path(ticket) => flights.extend(self.let_go(ticket)),
             Effect::Started(process_id, process) => {
                 messages = self.starting.remove(&process_id).unwrap_or_default();
                 self.parked -= messages.len();
@@ -362,8 +360,13 @@ impl Calls {
                     process.announce();
                 }
             }
-            Effect::Opened(reservation, Some(handle)) => self.handles.install(reservation, handle),
-            Effect::Opened(reservation, None) => self.handles.release(reservation),
+            Effect::Opened(ticket, reservation, handle) => {
+                match handle {
+                    Some(handle) => self.handles.install(reservation, handle),
+                    None => self.handles.release(reservation),
+                }
+                flights.extend(self.let_go(ticket));
+            }
             Effect::Held(place) => drop(place),
             Effect::Streaming(streamed) => self.stream(*streamed),
             Effect::Unstreamed(request_id) => self.notes.free_id(&request_id),
@@ -375,6 +378,19 @@ impl Calls {
             flights,
             messages,
         }
+    }
+
+    /// A call is done with its path: those that waited for it go on.
+    fn let_go(&mut self, ticket: Ticket) -> Vec<Flight> {
+        let mut flights = Vec::new();
+        for next in self.paths.finish(ticket) {
+            if let Some(job) = self.waiting.remove(&next) {
+                flights.push(self.on_pool(job, Effect::Path(next)));
+            } else if let Some(opening) = self.opening.remove(&next) {
+                flights.push(self.open_on_pool(next, opening));
+            }
+        }
+        flights
     }
 
     /// The permission to answer in place, if anybody still has one.

@@ -404,6 +404,38 @@ async fn what_is_asked_right_behind_a_new_directory_sees_it() {
 }
 
 #[tokio::test]
+async fn what_is_opened_right_behind_a_write_is_what_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut peer = Peer::open(&Server::for_tests()).await;
+    let path = uri(&folder.path().join("f"));
+    for round in 0..20_u8 {
+        let content = vec![round; 400_000];
+        let data = base64_simd::STANDARD.encode_to_string(&content);
+        peer.post(
+            "w",
+            "fs/writeFile",
+            json!({"path": path, "dataBase64": data}),
+        )
+        .await;
+        peer.post(
+            "o",
+            "fs/open",
+            json!({"handleId": "h", "path": path, "mode": "read"}),
+        )
+        .await;
+        peer.reply("w").await.unwrap();
+        peer.reply("o").await.unwrap();
+        let block = json!({"handleId": "h", "offset": 399_999, "len": 10});
+        let block = peer.call("fs/readBlock", block).await.unwrap();
+        let last = base64_simd::STANDARD.encode_to_string([round]);
+        assert_eq!(block, json!({"chunk": last, "eof": true}), "{round}");
+        peer.call("fs/close", json!({"handleId": "h"}))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
 async fn files_of_any_size_arrive_whole_with_other_answers_between_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut peer = Peer::open(&Server::for_tests()).await;

@@ -1,5 +1,6 @@
 //! The `fs/` methods on open files. Handles belong to the connection and end with it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use farstep_protocol::frame;
@@ -11,10 +12,21 @@ use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
 
 use super::files::IN_PLACE_BYTES_MAX;
-use super::{Answer, Calls, Effect, Finished, Member, Outcome, refusal, reply, sandbox, settle};
+use super::{
+    Answer, Calls, Effect, Finished, Flight, Member, Outcome, refusal, reply, sandbox, settle,
+};
 use crate::errors;
-use crate::fs::{Handle, HandleError, Mode};
+use crate::fs::{Access, Admit, Handle, HandleError, Mode, Reach, Reservation, Ticket};
 use crate::pool;
+
+/// A file to be opened once nothing before it changes it.
+pub(super) struct Opening {
+    id: RequestId,
+    path: PathBuf,
+    mode: Mode,
+    reservation: Reservation,
+    result: HandleId,
+}
 
 impl Calls {
     pub(super) fn open(&mut self, id: RequestId, params: OpenParams) -> Result<Answer, RpcError> {
@@ -38,7 +50,13 @@ impl Calls {
         let result = HandleId {
             handle_id: params.handle_id,
         };
-        if let Some(_permission) = self.server.in_place().enter() {
+        let access = match mode {
+            Mode::Read => Access::read(&path, Reach::Path),
+            Mode::Replace => Access::change(&path, Reach::Path),
+        };
+        if self.paths.is_free(&access)
+            && let Some(_permission) = self.server.in_place().enter()
+        {
             return Ok(Answer::Now(match Handle::open(&path, mode) {
                 Ok(handle) => {
                     self.handles.install(reservation, handle);
@@ -50,8 +68,35 @@ impl Calls {
                 }
             }));
         }
+        let ticket = self.next_ticket();
+        let admit = self.paths.admit(ticket, access);
+        let opening = Opening {
+            id,
+            path,
+            mode,
+            reservation,
+            result,
+        };
+        Ok(match admit {
+            Admit::Now => Answer::Later(self.open_on_pool(ticket, opening)),
+            Admit::Wait => {
+                self.opening.insert(ticket, opening);
+                Answer::Waits
+            }
+        })
+    }
+
+    /// Opens a file that nothing in flight is changing.
+    pub(super) fn open_on_pool(&self, ticket: Ticket, opening: Opening) -> Flight {
+        let Opening {
+            id,
+            path,
+            mode,
+            reservation,
+            result,
+        } = opening;
         let places = Arc::clone(&self.places);
-        Ok(Answer::Later(Box::pin(async move {
+        Box::pin(async move {
             let opened = pool::run(places, move |_place| Handle::open(&path, mode)).await;
             let (text, handle) = match opened {
                 Ok(Ok(handle)) => (reply(&id, &result), Some(handle)),
@@ -60,9 +105,9 @@ impl Calls {
             };
             Finished {
                 reply: text.into(),
-                effect: Effect::Opened(reservation, handle),
+                effect: Effect::Opened(ticket, reservation, handle),
             }
-        })))
+        })
     }
 
     pub(super) fn read_block(
