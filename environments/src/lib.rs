@@ -30,7 +30,7 @@ mod snapshot;
 mod testing;
 
 pub use client::{CallError, Executor, Overflow, Process, ProcessEvent};
-pub use dial::ConnectError;
+pub use dial::{ConnectError, Variable};
 pub use environment::{Environment, Status};
 pub use registry::{Conditions, LocalExecutor, Registry};
 pub use snapshot::{Snapshot, SnapshotEntry, SnapshotState};

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{
     Config, Connect, DefaultEnvironment, Entry, EntryExtension, EnvironmentId, NewThread, Transport,
 };
 use crate::dial::{
-    Dial, Program, RECOVERY_WINDOW, Stdio, Target, Tasks, Unsupported, WebSocket, Withheld,
+    Bearer, Dial, Program, RECOVERY_WINDOW, Stdio, Target, Tasks, Unsupported, Variable, WebSocket,
+    Withheld,
 };
 use crate::environment::Environment;
 
@@ -43,6 +44,8 @@ pub struct Conditions {
     /// The trace every call belongs to, so that it goes on in executors and their commands. It is
     /// told to all of them, so it must not be one that was not checked.
     pub trace: Option<Trace>,
+    /// Reads the variables of this process that entries name as the source of a secret.
+    pub variable: Variable,
 }
 
 impl Default for Conditions {
@@ -51,6 +54,7 @@ impl Default for Conditions {
             credentials: Vec::new(),
             recovery_window: RECOVERY_WINDOW,
             trace: None,
+            variable: |name| std::env::var_os(name),
         }
     }
 }
@@ -63,6 +67,7 @@ pub struct Registry {
     default_only: bool,
     local: LocalExecutor,
     withheld: Withheld,
+    variable: Variable,
     tasks: Tasks,
 }
 
@@ -77,7 +82,7 @@ impl Registry {
         let withheld = Withheld::and(conditions.credentials);
         let tasks =
             Tasks::recovering_within(conditions.recovery_window).belonging_to(conditions.trace);
-        Registry::build(config, local, withheld, tasks, &[])
+        Registry::build(config, local, withheld, conditions.variable, tasks, &[])
     }
 
     /// The environments of a changed configuration. Those whose entry is the same stay the same,
@@ -88,6 +93,7 @@ impl Registry {
             config,
             self.local.clone(),
             self.withheld.clone(),
+            self.variable,
             self.tasks.clone(),
             &self.environments,
         )
@@ -97,6 +103,7 @@ impl Registry {
         config: &Config,
         local: LocalExecutor,
         withheld: Withheld,
+        variable: Variable,
         tasks: Tasks,
         present: &[Arc<Environment>],
     ) -> Registry {
@@ -117,7 +124,7 @@ impl Registry {
         });
         let configured = config.entries.iter().map(|entry| {
             kept(Some(entry)).unwrap_or_else(|| {
-                let dial = dial_entry(entry, &withheld);
+                let dial = dial_entry(entry, &withheld, variable);
                 let (id, entry) = (entry.id.clone(), Some(entry.clone()));
                 Arc::new(Environment::new(id, entry, dial, tasks.clone()))
             })
@@ -131,6 +138,7 @@ impl Registry {
             default_only: config.farstep.new_thread == Some(NewThread::DefaultOnly),
             local,
             withheld,
+            variable,
             tasks,
         }
     }
@@ -205,7 +213,7 @@ fn dial_local(local: &LocalExecutor, withheld: &Withheld) -> Stdio {
     }
 }
 
-fn dial_entry(entry: &Entry, withheld: &Withheld) -> Arc<dyn Dial> {
+fn dial_entry(entry: &Entry, withheld: &Withheld, variable: Variable) -> Arc<dyn Dial> {
     let dial: Arc<dyn Dial> = match &entry.transport {
         Transport::WebSocket {
             url,
@@ -214,7 +222,7 @@ fn dial_entry(entry: &Entry, withheld: &Withheld) -> Arc<dyn Dial> {
         } => Arc::new(WebSocket {
             target: Arc::new(Target {
                 url: url.clone(),
-                bearer: bearer.clone(),
+                bearer: self::bearer(entry, bearer.as_ref(), variable),
                 connect_timeout: *connect_timeout,
             }),
             initialize_timeout: entry.initialize_timeout,
@@ -250,11 +258,24 @@ fn dial_entry(entry: &Entry, withheld: &Withheld) -> Arc<dyn Dial> {
     }
 }
 
+/// Where the token of an entry comes from; the configuration lets there be only one.
+fn bearer(entry: &Entry, inline: Option<&SecretString>, variable: Variable) -> Bearer {
+    let source = entry
+        .farstep
+        .auth
+        .as_ref()
+        .and_then(|auth| auth.bearer.as_ref());
+    match (source, inline) {
+        (Some(source), _) => Bearer::From(source.clone(), variable),
+        (None, Some(inline)) => Bearer::Inline(inline.clone()),
+        (None, None) => Bearer::None,
+    }
+}
+
 /// The first key that guards a connection in a way this version cannot. Going without would be
 /// less safe than what was asked for.
 fn unsupported(extension: &EntryExtension) -> Option<&'static str> {
     let keys = [
-        (extension.auth.is_some(), "farstep.auth"),
         (extension.tls.is_some(), "farstep.tls"),
         (extension.headers.is_some(), "farstep.headers"),
     ];

@@ -110,6 +110,7 @@ impl Setup {
             credentials: credentials.to_vec(),
             trace: self.trace.clone(),
             recovery_window: window.unwrap_or(usual.recovery_window),
+            variable: usual.variable,
         };
         Registry::under(conditions, &self.config, local)
     }

@@ -22,6 +22,9 @@ pub enum ConnectError {
         /// The HTTP status, if there was one.
         status: Option<u16>,
     },
+    /// The bearer token could not be had.
+    #[error("no bearer token: {reason}")]
+    Secret { reason: String },
     /// The program could not be started.
     #[error("failed to spawn exec-server: {reason} ({object})")]
     Spawn { reason: String, object: String },
@@ -57,6 +60,7 @@ impl ConnectError {
                 status.is_none_or(|status| status >= 500 || status == 429)
             }
             ConnectError::Url { .. }
+            | ConnectError::Secret { .. }
             | ConnectError::Spawn { .. }
             | ConnectError::Unsupported { .. }
             | ConnectError::Closed => false,

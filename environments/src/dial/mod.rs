@@ -11,6 +11,7 @@
 mod child;
 mod error;
 mod recover;
+mod secret;
 mod stdio;
 mod websocket;
 mod withheld;
@@ -30,6 +31,8 @@ pub use error::ConnectError;
 
 pub(crate) use child::{Program, printable};
 pub(crate) use recover::{Recovery, Redial, WINDOW as RECOVERY_WINDOW};
+pub(crate) use secret::Bearer;
+pub use secret::Variable;
 pub(crate) use stdio::Stdio;
 pub(crate) use websocket::{Target, WebSocket};
 pub(crate) use withheld::Withheld;

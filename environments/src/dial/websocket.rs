@@ -6,10 +6,10 @@ use std::time::Duration;
 use farstep_transport::DialError;
 use farstep_transport::websocket::{self, Dial as Dialled, Options, dial};
 use futures_util::future::BoxFuture;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use url::Url;
 
-use super::{ConnectError, Dial, Redial, Tasks, attach};
+use super::{Bearer, ConnectError, Dial, Redial, Tasks, attach};
 use crate::client::Executor;
 
 type Socket = websocket::WebSocket<websocket::Socket>;
@@ -25,7 +25,7 @@ pub(crate) struct WebSocket {
 /// A websocket to dial.
 pub(crate) struct Target {
     pub(crate) url: String,
-    pub(crate) bearer: Option<SecretString>,
+    pub(crate) bearer: Bearer,
     /// For name, TCP, TLS and upgrade together.
     pub(crate) connect_timeout: Duration,
 }
@@ -55,9 +55,13 @@ impl Dial for WebSocket {
 impl Redial<Socket> for Target {
     fn redial(&self) -> BoxFuture<'_, Result<Socket, ConnectError>> {
         Box::pin(async move {
+            let bearer = self.bearer.resolve().await;
+            let bearer = bearer.map_err(|error| ConnectError::Secret {
+                reason: error.to_string(),
+            })?;
             let target = Dialled {
                 url: &self.url,
-                bearer: self.bearer.as_ref().map(ExposeSecret::expose_secret),
+                bearer: bearer.as_ref().map(ExposeSecret::expose_secret),
                 timeout: self.connect_timeout,
                 options: Options::client(),
             };

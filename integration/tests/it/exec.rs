@@ -125,3 +125,37 @@ async fn stdio_environments_serve_as_well() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_token_is_read_anew_for_each_connection_and_a_wrong_one_is_said() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new()?;
+    let (theirs, ours) = (lab.home().join("theirs"), lab.home().join("ours"));
+    let write = |path: &std::path::Path, text: &str, mode: u32| {
+        std::fs::write(path, text)?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode))
+    };
+    write(&theirs, "sesame\n", 0o600)?;
+    let path = theirs.display().to_string();
+    let flags = ["--ws-auth", "capability-token", "--ws-token-file", &path];
+    let far = lab.executor_with("far", &flags).await?;
+    lab.environments(&format!(
+        "default = \"far\"\n[[environments]]\nid = \"far\"\nurl = \"{}\"\n\
+         [environments.farstep.auth]\nbearer = {{ file = \"ours\" }}\n",
+        far.url
+    ))?;
+    for (token, mode, code, said) in [
+        ("sesame\n", 0o600, 0, ""),
+        ("guess\n", 0o600, 255, "check the entry's bearer token"),
+        ("sesame", 0o400, 0, ""),
+        ("sesame", 0o640, 255, "chmod 600"),
+    ] {
+        let _ = std::fs::remove_file(&ours);
+        write(&ours, token, mode)?;
+        let done = lab.run(&["exec", "--", "true"]).await?;
+        assert_eq!(done.code, Some(code), "{token:?} {mode:o}: {}", done.err());
+        assert!(done.err().contains(said), "{}", done.err());
+        assert!(!done.err().contains("sesame") && !done.err().contains("guess"));
+    }
+    Ok(())
+}
