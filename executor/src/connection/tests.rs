@@ -309,6 +309,27 @@ async fn a_stop_waits_no_longer_than_its_grace() {
 }
 
 #[tokio::test]
+async fn calls_are_counted_under_their_names_and_what_a_peer_makes_up_under_none() {
+    let server = Server::for_tests();
+    let mut peer = Peer::open(&server).await;
+    for method in ["process/signal", "environment/status", "made/up", "made/up"] {
+        let params = json!({"processId": "p", "signal": "interrupt"});
+        let _: Result<Value, i64> = peer.call(method, params).await;
+    }
+    let page = server.metrics_page(1);
+    for line in [
+        "farstep_calls_total{method=\"process/signal\"} 1",
+        "farstep_calls_total{method=\"environment/status\"} 1",
+        "farstep_calls_total{method=\"unknown\"} 2",
+        "farstep_calls_total{method=\"fs/copy\"} 0",
+        "farstep_sessions_opened_total 1",
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "{line} in\n{page}");
+    }
+    assert!(!page.contains("made/up"));
+}
+
+#[tokio::test]
 async fn control_calls_do_not_wait_for_polls() {
     let mut peer = Peer::open(&Server::for_tests()).await;
     let started = peer.call("process/start", start("p", "sleep 300")).await;
