@@ -3,7 +3,6 @@
 //! A registry never changes. A new configuration makes a new registry, which takes over the
 //! environments that are the same; the others end when nobody holds them any more.
 
-use farstep_protocol::rpc::Trace;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +10,17 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::TraceSource;
 use crate::config::{
-    Config, Connect, DefaultEnvironment, Entry, EntryExtension, EnvironmentId, NewThread, Transport,
+    Config, Connect, DefaultEnvironment, Entry, EnvironmentId, NamedValues, NewThread, Selector,
+    Transport,
 };
 use crate::dial::{
-    Bearer, Dial, Program, RECOVERY_WINDOW, Stdio, Target, Tasks, Unsupported, Variable, WebSocket,
-    Withheld,
+    Bearer, Bootstrap, Dial, Meeting, Met, Program, Proxies, RECOVERY_WINDOW, Rendezvous, Ssh,
+    Start, Stdio, Target, Tasks, Variable, WebSocket, Withheld,
 };
-use crate::environment::Environment;
+use crate::environment::{Environment, Status};
+use crate::known::{Acquaintance, KnownHosts};
 
 /// How long the executor of our own machine may take to say hello.
 const LOCAL_INITIALIZE: Duration = Duration::from_secs(10);
@@ -41,11 +43,13 @@ pub struct Conditions {
     /// lost. What uses it meanwhile waits. 45 s unless said otherwise, below the 80 s that
     /// executors grant a session without a connection.
     pub recovery_window: Duration,
-    /// The trace every call belongs to, so that it goes on in executors and their commands. It is
-    /// told to all of them, so it must not be one that was not checked.
-    pub trace: Option<Trace>,
-    /// Reads the variables of this process that entries name as the source of a secret.
+    /// The traces calls belong to, so that they go on in executors and their commands.
+    pub trace: Option<TraceSource>,
+    /// Reads the variables of this process: those that entries name as the source of a secret, and
+    /// those that name proxies.
     pub variable: Variable,
+    /// Where it is kept whom environments led to. Without it, it is forgotten with the registry.
+    pub known_hosts: Option<PathBuf>,
 }
 
 impl Default for Conditions {
@@ -55,6 +59,7 @@ impl Default for Conditions {
             recovery_window: RECOVERY_WINDOW,
             trace: None,
             variable: |name| std::env::var_os(name),
+            known_hosts: None,
         }
     }
 }
@@ -67,8 +72,15 @@ pub struct Registry {
     default_only: bool,
     local: LocalExecutor,
     withheld: Withheld,
-    variable: Variable,
+    sources: Sources,
     tasks: Tasks,
+}
+
+/// What entries are read with, beside what they say.
+#[derive(Clone, Debug)]
+struct Sources {
+    variable: Variable,
+    known: Arc<KnownHosts>,
 }
 
 impl Registry {
@@ -82,7 +94,38 @@ impl Registry {
         let withheld = Withheld::and(conditions.credentials);
         let tasks =
             Tasks::recovering_within(conditions.recovery_window).belonging_to(conditions.trace);
-        Registry::build(config, local, withheld, conditions.variable, tasks, &[])
+        let known = conditions.known_hosts.map(KnownHosts::at);
+        let sources = Sources {
+            variable: conditions.variable,
+            known: Arc::new(known.unwrap_or_default()),
+        };
+        Registry::build(config, local, withheld, sources, tasks, &[])
+    }
+
+    /// The one environment of a machine that no configuration names: an executor is put there with
+    /// the first connection. Its id is the host's name as far as ids allow.
+    pub fn over_ssh(
+        conditions: Conditions,
+        bootstrap: Bootstrap,
+        local: LocalExecutor,
+    ) -> Registry {
+        let legal = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
+        let name: String = bootstrap.target.host.chars().map(legal).take(64).collect();
+        let id = EnvironmentId::new(&name).unwrap_or_else(|_| EnvironmentId::local());
+        let nothing = Config::nothing();
+        let mut registry = Registry::under(conditions, &nothing, local);
+        let dial = Arc::new(Ssh { bootstrap });
+        let tasks = registry.tasks.clone();
+        let environment = Environment::new(id.clone(), None, dial, tasks);
+        registry.environments = vec![Arc::new(environment)];
+        registry.default = Some(id);
+        registry
     }
 
     /// The environments of a changed configuration. Those whose entry is the same stay the same,
@@ -93,7 +136,7 @@ impl Registry {
             config,
             self.local.clone(),
             self.withheld.clone(),
-            self.variable,
+            self.sources.clone(),
             self.tasks.clone(),
             &self.environments,
         )
@@ -103,7 +146,7 @@ impl Registry {
         config: &Config,
         local: LocalExecutor,
         withheld: Withheld,
-        variable: Variable,
+        sources: Sources,
         tasks: Tasks,
         present: &[Arc<Environment>],
     ) -> Registry {
@@ -124,7 +167,7 @@ impl Registry {
         });
         let configured = config.entries.iter().map(|entry| {
             kept(Some(entry)).unwrap_or_else(|| {
-                let dial = dial_entry(entry, &withheld, variable);
+                let dial = dial_entry(entry, &withheld, &sources);
                 let (id, entry) = (entry.id.clone(), Some(entry.clone()));
                 Arc::new(Environment::new(id, entry, dial, tasks.clone()))
             })
@@ -138,7 +181,7 @@ impl Registry {
             default_only: config.farstep.new_thread == Some(NewThread::DefaultOnly),
             local,
             withheld,
-            variable,
+            sources,
             tasks,
         }
     }
@@ -150,13 +193,42 @@ impl Registry {
             .map(Arc::clone)
     }
 
+    /// The environments with a label, in the order of the file.
+    pub fn labelled(&self, selector: &Selector) -> Vec<Arc<Environment>> {
+        let has = |one: &&Arc<Environment>| {
+            let labels = one.entry().and_then(|entry| entry.farstep.labels.as_ref());
+            labels.is_some_and(|labels| selector.matches(labels))
+        };
+        self.environments.iter().filter(has).cloned().collect()
+    }
+
+    /// The environment of a label: the first that is ready, else the first that can be connected,
+    /// tried one after the other. When none can, the first, so that its failure is told.
+    pub async fn ready(&self, selector: &Selector) -> Option<Arc<Environment>> {
+        let candidates = self.labelled(selector);
+        let [first, _, ..] = candidates.as_slice() else {
+            return candidates.into_iter().next();
+        };
+        let is_ready = |one: &&Arc<Environment>| matches!(one.status(), Status::Ready(_));
+        if let Some(ready) = candidates.iter().find(is_ready) {
+            return Some(Arc::clone(ready));
+        }
+        for candidate in &candidates {
+            if candidate.executor().await.is_ok() {
+                return Some(Arc::clone(candidate));
+            }
+        }
+        Some(Arc::clone(first))
+    }
+
     /// Where calls go that name no environment, if the configuration wants there to be one.
     pub fn default_id(&self) -> Option<&EnvironmentId> {
         self.default.as_ref()
     }
 
     /// What a conversation uses that chooses nothing itself: the default first, then the others in
-    /// the order of the file; nothing at all without a default.
+    /// the order of the file; nothing at all without a default. Those that connect by hand alone have
+    /// to be chosen by name.
     pub fn selection(&self) -> Vec<Arc<Environment>> {
         let Some(default) = self.default_id().and_then(|id| self.get(id.as_str())) else {
             return Vec::new();
@@ -164,7 +236,9 @@ impl Registry {
         let mut selection = vec![Arc::clone(&default)];
         if !self.default_only {
             let others = self.environments.iter();
-            selection.extend(others.filter(|other| other.id() != default.id()).cloned());
+            let wanted =
+                |other: &&Arc<Environment>| other.id() != default.id() && !is_manual(other);
+            selection.extend(others.filter(wanted).cloned());
         }
         selection
     }
@@ -175,14 +249,15 @@ impl Registry {
         self.environments.clone()
     }
 
-    /// Starts connecting what is worth connecting before it is used: executors that listen.
-    /// Those that are started wait for their first use, unless their entry says otherwise.
-    pub fn connect_eagerly(&self) {
-        for environment in &self.environments {
+    /// Starts connecting those of `selection` that are worth connecting before they are used:
+    /// executors that listen. Those that are started wait for their first use, unless their entry
+    /// says otherwise.
+    pub fn connect_eagerly(selection: &[Arc<Environment>]) {
+        for environment in selection {
             let is_eager = environment.entry().is_some_and(|entry| {
                 match (entry.farstep.connect, &entry.transport) {
                     (Some(connect), _) => connect == Connect::Eager,
-                    (None, Transport::WebSocket { .. }) => true,
+                    (None, Transport::WebSocket { .. } | Transport::Rendezvous { .. }) => true,
                     (None, Transport::Stdio { .. }) => false,
                 }
             });
@@ -200,21 +275,27 @@ impl Registry {
 }
 
 fn dial_local(local: &LocalExecutor, withheld: &Withheld) -> Stdio {
-    Stdio {
+    let start = Start {
         program: Program {
             program: local.program.clone().into_os_string(),
             args: local.args.clone(),
             env: BTreeMap::new(),
             inherited: None,
             cwd: Some(local.cwd.clone()),
+            own_group: true,
         },
         withheld: withheld.clone(),
+    };
+    Stdio {
+        start: Arc::new(start),
         initialize_timeout: LOCAL_INITIALIZE,
     }
 }
 
-fn dial_entry(entry: &Entry, withheld: &Withheld, variable: Variable) -> Arc<dyn Dial> {
-    let dial: Arc<dyn Dial> = match &entry.transport {
+fn dial_entry(entry: &Entry, withheld: &Withheld, sources: &Sources) -> Arc<dyn Dial> {
+    let variable = sources.variable;
+    let acquaintance = Acquaintance::of(&sources.known, &entry.id);
+    match &entry.transport {
         Transport::WebSocket {
             url,
             bearer,
@@ -223,10 +304,51 @@ fn dial_entry(entry: &Entry, withheld: &Withheld, variable: Variable) -> Arc<dyn
             target: Arc::new(Target {
                 url: url.clone(),
                 bearer: self::bearer(entry, bearer.as_ref(), variable),
+                headers: entry.farstep.headers.clone().unwrap_or_default(),
+                tls: entry.farstep.tls.clone(),
+                proxies: Proxies {
+                    configured: entry.farstep.proxy.clone(),
+                    variable,
+                },
+                acquaintance,
                 connect_timeout: *connect_timeout,
             }),
             initialize_timeout: entry.initialize_timeout,
         }),
+        Transport::Rendezvous {
+            base,
+            connect_timeout,
+        } => {
+            let wishes = entry.farstep.rendezvous.clone();
+            let named = wishes
+                .as_ref()
+                .and_then(|wishes| wishes.environment.clone());
+            let meeting = Meeting {
+                environment: named.unwrap_or_else(|| entry.id.as_str().to_owned()),
+                executor_key: wishes
+                    .as_ref()
+                    .and_then(|wishes| wishes.executor_key.clone()),
+                attestation_key: wishes.as_ref().and_then(|wishes| wishes.attestation_key),
+                identity_file: wishes.and_then(|wishes| wishes.identity_file),
+                registry: Target {
+                    url: base.clone(),
+                    bearer: self::bearer(entry, None, variable),
+                    headers: NamedValues::default(),
+                    tls: entry.farstep.tls.clone(),
+                    proxies: Proxies {
+                        configured: entry.farstep.proxy.clone(),
+                        variable,
+                    },
+                    acquaintance,
+                    connect_timeout: *connect_timeout,
+                },
+                met: Met::default(),
+            };
+            Arc::new(Rendezvous {
+                target: Arc::new(meeting),
+                initialize_timeout: entry.initialize_timeout,
+            })
+        }
         Transport::Stdio {
             program,
             args,
@@ -236,25 +358,22 @@ fn dial_entry(entry: &Entry, withheld: &Withheld, variable: Variable) -> Arc<dyn
             let ours = entry.farstep.env.clone().unwrap_or_default();
             let mut env = env.clone();
             env.extend(ours.set.unwrap_or_default().0);
-            Arc::new(Stdio {
+            let start = Start {
                 program: Program {
                     program: program.into(),
                     args: args.clone(),
                     env,
                     inherited: ours.pass,
                     cwd: cwd.clone(),
+                    own_group: true,
                 },
                 withheld: withheld.clone().also(ours.unset.unwrap_or_default()),
+            };
+            Arc::new(Stdio {
+                start: Arc::new(start),
                 initialize_timeout: entry.initialize_timeout,
             })
         }
-    };
-    match unsupported(&entry.farstep) {
-        Some(key) => {
-            let label = dial.label();
-            Arc::new(Unsupported { label, key })
-        }
-        None => dial,
     }
 }
 
@@ -272,15 +391,9 @@ fn bearer(entry: &Entry, inline: Option<&SecretString>, variable: Variable) -> B
     }
 }
 
-/// The first key that guards a connection in a way this version cannot. Going without would be
-/// less safe than what was asked for.
-fn unsupported(extension: &EntryExtension) -> Option<&'static str> {
-    let keys = [
-        (extension.tls.is_some(), "farstep.tls"),
-        (extension.headers.is_some(), "farstep.headers"),
-    ];
-    keys.into_iter()
-        .find_map(|(is_set, key)| is_set.then_some(key))
+fn is_manual(environment: &Environment) -> bool {
+    let entry = environment.entry();
+    entry.is_some_and(|entry| entry.farstep.connect == Some(Connect::Manual))
 }
 
 /// Whether two entries lead to the same connection.
@@ -324,8 +437,20 @@ fn is_same_transport(old: &Transport, new: &Transport) -> bool {
                 cwd: new_cwd,
             },
         ) => program == new_program && args == new_args && env == new_env && cwd == new_cwd,
-        (Transport::WebSocket { .. }, Transport::Stdio { .. })
-        | (Transport::Stdio { .. }, Transport::WebSocket { .. }) => false,
+        (
+            Transport::Rendezvous {
+                base,
+                connect_timeout,
+            },
+            Transport::Rendezvous {
+                base: new_base,
+                connect_timeout: new_connect_timeout,
+            },
+        ) => base == new_base && connect_timeout == new_connect_timeout,
+        (
+            Transport::WebSocket { .. } | Transport::Rendezvous { .. } | Transport::Stdio { .. },
+            _,
+        ) => false,
     }
 }
 

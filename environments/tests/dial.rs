@@ -187,6 +187,92 @@ async fn the_end_of_a_program_is_told_with_its_reason() {
     registry.close().await;
 }
 
+/// Answers the handshake; its first `lives` lives end with the next line it reads, and all of them
+/// leave a line in `diary`.
+fn mortal(diary: &Path, lives: usize, code: u8) -> String {
+    let diary = diary.display();
+    let polite = POLITE.replace(
+        "while read -r _; do :; done",
+        &format!(
+            "read -r _; [ $(wc -l < {diary}) -gt {lives} ] || {{ echo oom >&2; exit {code}; }}; \
+             while read -r _; do :; done"
+        ),
+    );
+    shell(&format!("echo born >> {diary}; {polite}"))
+}
+
+async fn until(environment: &Environment, wanted: impl FnMut(&Status) -> bool) -> Status {
+    let mut watch = environment.watch();
+    let settled = tokio::time::timeout(Duration::from_secs(20), watch.wait_for(wanted)).await;
+    settled.expect("in time").expect("watched").clone()
+}
+
+#[tokio::test]
+async fn a_program_that_fails_is_restarted_as_often_as_its_entry_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lives = |diary: &Path| {
+        let diary = std::fs::read_to_string(diary).expect("a diary");
+        diary.lines().count()
+    };
+    let restart = |most: u32| {
+        format!(
+            "[environments.farstep.restart]\npolicy = \"on-failure\"\n\
+             max_attempts = {most}\nbackoff_sec = 0.01\n"
+        )
+    };
+    let diary = folder.path().join("recovers");
+    let recovers = registry(&(mortal(&diary, 2, 9) + &restart(5)));
+    let one = environment(&recovers);
+    one.connect();
+    until(&one, |status| {
+        matches!(status, Status::Ready(executor) if executor.is_connected()) && lives(&diary) == 3
+    })
+    .await;
+    recovers.close().await;
+
+    let diary = folder.path().join("gives-up");
+    let gives_up = registry(&(mortal(&diary, 99, 9) + &restart(1)));
+    let one = environment(&gives_up);
+    one.connect();
+    let lost = until(&one, |status| matches!(status, Status::Disconnected { .. })).await;
+    let Status::Disconnected { reason } = lost else {
+        panic!("{lost:?}");
+    };
+    assert!(
+        reason.contains("exit status: 9") && reason.ends_with("oom"),
+        "{reason}"
+    );
+    assert_eq!(lives(&diary), 2);
+    gives_up.close().await;
+
+    let diary = folder.path().join("content");
+    let content = registry(&(mortal(&diary, 99, 0) + &restart(5)));
+    let one = environment(&content);
+    one.connect();
+    until(&one, |status| matches!(status, Status::Disconnected { .. })).await;
+    assert_eq!(lives(&diary), 1, "it ended without an error");
+    content.close().await;
+}
+
+#[tokio::test]
+async fn a_program_that_may_run_once_is_not_started_again_by_its_next_use() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let diary = folder.path().join("diary");
+    let once = mortal(&diary, 99, 9) + "farstep.restart.policy = \"never\"\n";
+    let registry = registry(&once);
+    let one = environment(&registry);
+    one.connect();
+    until(&one, |status| matches!(status, Status::Failed(_))).await;
+    let told = one.executor().await.expect_err("over").to_string();
+    assert!(
+        told.starts_with("the program ended and `farstep.restart` says never: ")
+            && told.ends_with("oom"),
+        "{told}"
+    );
+    assert_eq!(std::fs::read_to_string(diary).expect("a diary"), "born\n");
+    registry.close().await;
+}
+
 #[tokio::test]
 async fn credentials_stay_here_unless_the_entry_lists_them() {
     let script = r#"echo "[$CARGO_PKG_NAME]" >&2; exit 1"#;
@@ -284,7 +370,10 @@ async fn a_listener_that_never_upgrades_times_out() {
         failure(&dialled(&url, "connect_timeout_sec = 0.2"))
             .await
             .to_string(),
-        format!("timed out connecting to exec-server websocket `{url}` after 200ms")
+        format!(
+            "timed out connecting to exec-server websocket `{url}` after 200ms, \
+             while waiting for the websocket's answer"
+        )
     );
 }
 

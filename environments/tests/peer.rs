@@ -155,6 +155,7 @@ async fn files(executor: &Executor) {
         max_entries: 1000,
         follow_directory_symlinks: false,
         prune_hidden_directories: false,
+        everything: false,
     };
     let walked = executor.walk(&root, options).await.expect("walked");
     assert_eq!((walked.entries.len(), walked.truncated), (23, false));

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use farstep_environments::config::{Config, Diagnostic, MAX_DIAGNOSTICS, parse};
+use farstep_environments::config::{Config, Diagnostic, MAX_DIAGNOSTICS, parse, schema};
 use serde_json::{Value, json};
 
 /// Stands for the folder of the file in the expected values.
@@ -136,5 +136,41 @@ fn vectors_that_are_invalid_have_one_error_each() {
             .map(|one| one.render(&case.file))
             .collect();
         assert_eq!(told.len(), 1, "{}", told.join("\n"));
+    }
+}
+
+/// What only the reader can tell: what depends on other entries, on the meaning of a URL, or on
+/// how the text is written.
+const BEYOND_A_SCHEMA: [&str; 9] = [
+    "toml_syntax",
+    "duplicate_id",
+    "default_unknown",
+    "url_invalid",
+    "insecure_credential",
+    "header_value_invalid",
+    "tls_requires_wss",
+    "secret_source_conflict",
+    "path_convention_mismatch",
+];
+
+#[test]
+fn vectors_are_told_apart_by_the_schema_as_far_as_a_schema_can() {
+    let Some(folder) = vectors() else { return };
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    let document = |text: &str| -> Value {
+        let document: toml::Table = toml::from_str(text).unwrap();
+        serde_json::to_value(document).unwrap()
+    };
+    for case in cases(&folder, "accept") {
+        let document = document(&case.text);
+        let verdict = schema.validate(&document);
+        assert!(verdict.is_ok(), "{}: {:?}", case.file, verdict.err());
+    }
+    for case in cases(&folder, "reject") {
+        let kind = case.expected["error"]["kind"].as_str().unwrap();
+        if !BEYOND_A_SCHEMA.contains(&kind) {
+            let is_valid = schema.is_valid(&document(&case.text));
+            assert!(!is_valid, "{} ({kind}) passes", case.file);
+        }
     }
 }

@@ -9,17 +9,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use farstep_protocol::frame;
+use farstep_protocol::method::initialize::SessionTerms;
 use farstep_protocol::method::process::{CLOSED, ClosedParams, EXITED, ExitedParams};
 use farstep_protocol::output::Event;
 use farstep_transport::Text;
 use tokio::time::Sleep;
 
-use crate::process::{Process, Table};
+use crate::process::{Held, Process, Table};
 use crate::session::{Attachment, SessionId};
 
 /// How long a resumed client is given to read what it missed. Until then the output it may lack is
 /// kept, and a process that would push it out waits.
-const CATCH_UP: Duration = Duration::from_secs(30);
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// A session while it is attached. Dropping it detaches the session.
 #[derive(Debug)]
@@ -37,13 +38,22 @@ impl Attached {
         }
     }
 
-    /// Events go on from this moment; what was missed is there to be read.
+    /// Events go on from this moment; what was missed is there to be read. In a durable session
+    /// there are none: everything is read.
     pub(crate) fn resumed(attachment: Attachment<Table>) -> Attached {
+        if attachment.terms().is_some() {
+            return Attached::opened(attachment);
+        }
         attachment.content().attach();
         Attached {
             attachment,
             catching_up: Some(Box::pin(tokio::time::sleep(CATCH_UP))),
         }
+    }
+
+    /// The terms of a durable session, as they were when it was attached.
+    pub(crate) fn terms(&self) -> Option<SessionTerms> {
+        self.attachment.terms()
     }
 
     pub(crate) fn id(&self) -> &SessionId {
@@ -84,17 +94,27 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // Before the attachment goes: the next connection must find the table detached.
-        self.session().detach();
+        // Before the attachment goes: the next connection must find the table detached. The table
+        // of a durable session always is.
+        if self.terms().is_none() {
+            self.session().detach();
+        }
     }
 }
 
-fn message(process: &Process, event: &Event) -> Text {
+fn message(process: &Process, event: &Event<Held>) -> Text {
     let id = process.id();
     let mut out = String::new();
     match event {
         Event::Output(chunk) => {
-            frame::process_output(&mut out, id, chunk.seq, chunk.stream, &chunk.bytes)
+            let mut fetched = Vec::new();
+            // What waits to be taken is not stored, so this does not fail; if it did, an empty
+            // piece would keep the numbers whole.
+            let bytes = chunk.bytes.load(&mut fetched).unwrap_or_else(|error| {
+                tracing::error!(%error, "stored output is lost");
+                &[]
+            });
+            frame::process_output(&mut out, id, chunk.seq, chunk.stream, bytes)
         }
         Event::Exited { seq, exit } => {
             let params = ExitedParams {

@@ -37,10 +37,10 @@ pub use verify::{Verified, VerifyError, verify};
 
 /// Records that may wait. A disk that stalls for a second at thousands of records a second loses
 /// none; what comes when they are all taken is lost, counted and reported.
-const WAITING_MAX: usize = 8192;
+pub(crate) const WAITING_MAX: usize = 8192;
 
 /// Memory they may take, for records with long paths.
-const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Records a second of what anybody can cause who reaches the port, known to us or not. More are
 /// counted as lost: else a stranger could push out of the file what it was kept for.

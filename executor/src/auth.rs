@@ -29,10 +29,6 @@ use crate::audit::Audit;
 use signed::Verifier;
 use token::Tokens;
 
-/// Longest credential that is looked at. A token of ours has 77 characters, a signed one some
-/// hundreds; longer ones are wrong without a look.
-const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
-
 /// Whom a credential proves. Sessions belong to one, and only it finds them again.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Principal(Arc<str>);
@@ -123,26 +119,9 @@ impl Authentication {
     }
 }
 
-/// The credential of a bearer header; the name of the scheme may be in any case and blanks around
-/// the credential do not count (`exec-protocol` section 1.2).
+/// The credential of a bearer header.
 fn bearer(header: Option<&[u8]>) -> Result<&str, Denied> {
-    let header = header.ok_or(Denied("no credential"))?;
-    if header.len() > CREDENTIAL_BYTES_MAX {
-        return Err(Denied("the credential is too long"));
-    }
-    let header = std::str::from_utf8(header).map_err(|_| Denied("the credential is no text"))?;
-    let (scheme, credential) = header
-        .trim()
-        .split_once(' ')
-        .ok_or(Denied("not a bearer credential"))?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Denied("not a bearer credential"));
-    }
-    let credential = credential.trim();
-    if credential.is_empty() {
-        return Err(Denied("the credential is empty"));
-    }
-    Ok(credential)
+    farstep_transport::listen::bearer(header).map_err(Denied)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! environment, opens nothing and starts nothing.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -11,6 +12,9 @@ use crate::auth::{self, AuthArgs, TokenArgs};
 use crate::http::{self, HttpArgs};
 use crate::listen::{self, Access, AccessArgs};
 use crate::logs::{LogArgs, LogFormat};
+use crate::os;
+use crate::process;
+use crate::remote::{self, RemoteArgs};
 
 /// Serves this machine's files and processes to a farstep orchestrator.
 #[derive(Debug, Parser)]
@@ -23,9 +27,25 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Where to listen: ws://IP:PORT or wss://IP:PORT (port 0 picks a free one), stdio or stdio://
+    /// Where to listen: ws://IP:PORT or wss://IP:PORT (port 0 picks a free one), unix:PATH, stdio or
+    /// stdio://
     #[arg(long, value_name = "WHERE", default_value = "ws://127.0.0.1:0")]
     listen: String,
+
+    /// With --listen stdio: serve from an executor in the background, which is started if there is
+    /// none. Sessions and what runs in them then outlive a broken connection, and detached jobs
+    /// outlive it for as long as they are kept
+    #[arg(long)]
+    durable: bool,
+
+    /// Seconds after which the executor in the background ends when it has neither a connection nor
+    /// a session
+    #[arg(long, value_name = "SECONDS", default_value_t = IDLE_SECONDS)]
+    idle_seconds: u64,
+
+    /// What the executor in the background is started with.
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    background: Option<PathBuf>,
 
     /// How many calls of one connection may work at once; waiting polls and control calls are free
     #[arg(long, value_name = "N")]
@@ -35,9 +55,23 @@ pub struct Args {
     #[arg(long, value_name = "BYTES")]
     retain_bytes: Option<usize>,
 
+    /// The same in pieces, each of which is one notification
+    #[arg(long, value_name = "N")]
+    retain_chunks: Option<usize>,
+
+    /// Output kept for all processes together, in bytes; beyond it the oldest that was delivered
+    /// goes, and a process with none pauses
+    #[arg(long, value_name = "BYTES", default_value_t = process::RETAINED_IN_ALL)]
+    retain_total_bytes: usize,
+
     /// Seconds a session without a connection, and a closed process, are kept (at least 60)
     #[arg(long, value_name = "SECONDS", default_value_t = DETACHED_SECONDS)]
     detached_seconds: u64,
+
+    /// Seconds a durable session, which is what a detached job runs in, may be kept without a
+    /// connection at most; 0 allows none
+    #[arg(long, value_name = "SECONDS", default_value_t = SESSION_RETENTION_SECONDS)]
+    max_session_retention_seconds: u64,
 
     /// Seconds between pings to a caller; two unanswered ones end its connection (1 to 300)
     #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS)]
@@ -57,6 +91,9 @@ pub struct Args {
 
     #[command(flatten)]
     access: AccessArgs,
+
+    #[command(flatten)]
+    remote: RemoteArgs,
 
     #[command(flatten)]
     http: HttpArgs,
@@ -113,6 +150,22 @@ const DETACHED_SECONDS: u64 = 80;
 /// Below this a client that is still trying to recover would find its session gone.
 const DETACHED_SECONDS_MIN: u64 = 60;
 
+/// A job that was started on a Friday can be looked at on the Friday after.
+const SESSION_RETENTION_SECONDS: u64 = 7 * 24 * 60 * 60;
+
+/// Beyond a year a clock is no longer what limits a job.
+const SESSION_RETENTION_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
+
+/// The least for an executor at a rendezvous: longer than any pause of a peer.
+const REMOTE_DETACHED_SECONDS_MIN: u64 = 120;
+
+/// Somebody who works on a machine comes back within ten minutes, and then nothing has to be
+/// started.
+const IDLE_SECONDS: u64 = 600;
+
+/// Beyond a day it is no longer about being quick.
+const IDLE_SECONDS_MAX: u64 = 24 * 60 * 60;
+
 /// Keeps what stands between us and a caller from forgetting the connection, and frees a session
 /// from a caller that vanished within a minute and a half.
 const PING_SECONDS: u64 = 30;
@@ -129,6 +182,12 @@ const DRAIN_SECONDS_MAX: u64 = 300;
 /// Below this a fast command would lose its first output to the first slow poll.
 const RETAIN_BYTES_MIN: usize = 64 * 1024;
 
+/// Below this it would be the number of lines that counts, and not their length.
+const RETAIN_CHUNKS_MIN: usize = 100;
+
+/// Below this as many processes as there may be could hardly go on side by side.
+const RETAIN_TOTAL_BYTES_MIN: usize = 64 * 1024 * 1024;
+
 /// What the executor was asked to do, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -138,8 +197,14 @@ pub struct Settings {
     pub calls_at_once: Option<usize>,
     /// Output retained for each process; the server's own bound when absent.
     pub retain_bytes: Option<usize>,
+    /// The same in chunks.
+    pub retain_chunks: Option<usize>,
+    /// Output retained for all processes together, in bytes.
+    pub retain_total_bytes: usize,
     /// How long a detached session and a closed process are kept.
     pub detached: Duration,
+    /// For how long a durable session may be kept at most; zero allows none.
+    pub max_session_retention: Duration,
     /// How peers prove who they are.
     pub auth: auth::Settings,
     /// Who may reach the listener.
@@ -152,15 +217,27 @@ pub struct Settings {
     pub drain: Duration,
     /// What is recorded of what happens here, and where.
     pub audit: audit::Settings,
+    /// Where to register, with [`Listen::Rendezvous`].
+    pub remote: Option<remote::Settings>,
+    /// How long an executor in the background stays when nobody needs it.
+    pub idle: Duration,
 }
 
-/// The two transports an executor offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How orchestrators reach an executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// A websocket listener on a loopback address.
     WebSocket(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
     /// One connection on standard input and output.
     Stdio,
+    /// The same, passed on to the executor in the background.
+    Durable,
+    /// That executor, on its own socket.
+    Background(PathBuf),
+    /// Nowhere: the rendezvous of [`Settings::remote`] is dialled.
+    Rendezvous,
 }
 
 impl Settings {
@@ -171,20 +248,36 @@ impl Settings {
             listen,
             calls_at_once: None,
             retain_bytes: None,
+            retain_chunks: None,
+            retain_total_bytes: process::RETAINED_IN_ALL,
             detached: Duration::from_secs(DETACHED_SECONDS),
+            max_session_retention: Duration::from_secs(SESSION_RETENTION_SECONDS),
             auth: auth::Settings::None,
             access: Access::default(),
             http: http::Settings::default(),
             ping_interval: Duration::from_secs(PING_SECONDS),
             drain: Duration::from_secs(DRAIN_SECONDS),
             audit: audit::Settings::off(),
+            remote: None,
+            idle: Duration::from_secs(IDLE_SECONDS),
+        }
+    }
+
+    /// For how long a durable session may really be kept: nothing outlives standard input.
+    pub(crate) fn session_retention_max(&self) -> Duration {
+        match self.listen {
+            Listen::Stdio | Listen::Durable => Duration::ZERO,
+            Listen::WebSocket(_) | Listen::Unix(_) | Listen::Background(_) | Listen::Rendezvous => {
+                self.max_session_retention
+            }
         }
     }
 
     /// Whether others than this machine can call.
     pub(crate) fn is_exposed(&self) -> bool {
-        match self.listen {
-            Listen::Stdio => false,
+        match &self.listen {
+            Listen::Stdio | Listen::Durable | Listen::Unix(_) | Listen::Background(_) => false,
+            Listen::Rendezvous => true,
             Listen::WebSocket(address) => !address.ip().to_canonical().is_loopback(),
         }
     }
@@ -193,7 +286,7 @@ impl Settings {
 /// A command line that was understood and is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refused {
-    #[error("--listen takes ws://IP:PORT, wss://IP:PORT, stdio or stdio://, not {0:?}")]
+    #[error("--listen takes ws://IP:PORT, wss://IP:PORT, unix:PATH, stdio or stdio://, not {0:?}")]
     Listen(String),
     #[error("--listen {0:?}: the host must be an IP address, not a name (try ws://127.0.0.1:0)")]
     NotAnAddress(String),
@@ -216,12 +309,37 @@ pub enum Refused {
     UnusedCertificate,
     #[error("{0} is for a websocket listener and means nothing with --listen stdio")]
     NotForStdio(&'static str),
+    #[error(
+        "{0} is for a websocket listener; who may open a socket of files is decided by its folder"
+    )]
+    NotForUnix(&'static str),
+    #[error(
+        "--listen unix:PATH and --durable need sockets that are files of their owner alone, which \
+         this system does not have. Use --listen ws://127.0.0.1:PORT"
+    )]
+    NoLocalSockets,
+    #[error("--durable is for --listen stdio; every other listener keeps sessions by itself")]
+    DurableElsewhere,
+    #[error("--idle-seconds must be between 1 and {IDLE_SECONDS_MAX}")]
+    Idle,
+    #[error("{0} is for a websocket listener, and with --remote there is none")]
+    NotForRemote(&'static str),
+    #[error(transparent)]
+    Remote(#[from] remote::Refused),
     #[error("--concurrent-requests must be at least 1")]
     NoConcurrency,
     #[error("--retain-bytes must be at least {RETAIN_BYTES_MIN}")]
     RetainTooLittle,
+    #[error("--retain-chunks must be at least {RETAIN_CHUNKS_MIN}")]
+    RetainTooFew,
+    #[error("--retain-total-bytes must be at least {RETAIN_TOTAL_BYTES_MIN}")]
+    RetainTooLittleInAll,
+    #[error("--retain-total-bytes must be at least --retain-bytes, which is {0}")]
+    RetainMoreThanAll(usize),
     #[error("--detached-seconds must be at least {DETACHED_SECONDS_MIN}")]
     DetachedTooShort,
+    #[error("--max-session-retention-seconds must be at most {SESSION_RETENTION_SECONDS_MAX}")]
+    RetentionTooLong,
     #[error("--drain-seconds must be at most {DRAIN_SECONDS_MAX}")]
     Drain,
     #[error("--ping-seconds must be between 1 and {PING_SECONDS_MAX}")]
@@ -245,7 +363,10 @@ impl Refused {
     /// The exit status: 2 for what would be unsafe, 1 for what makes no sense.
     pub fn status(&self) -> u8 {
         match self {
-            Refused::NotLoopback(_) | Refused::Plaintext(_) | Refused::Root => 2,
+            Refused::NotLoopback(_)
+            | Refused::Plaintext(_)
+            | Refused::Root
+            | Refused::Remote(remote::Refused::Plaintext(_)) => 2,
             _ => 1,
         }
     }
@@ -255,21 +376,32 @@ impl TryFrom<Args> for Settings {
     type Error = Refused;
 
     fn try_from(args: Args) -> Result<Settings, Refused> {
-        let (listen, is_tls) = listen(&args.listen)?;
+        check_retention(&args)?;
+        let remote = args.remote.check()?;
+        let (listen, is_tls) = match &remote {
+            Some(_) => (Listen::Rendezvous, false),
+            None => listen(&args.listen)?,
+        };
+        let listen = in_background(listen, args.durable, args.background)?;
+        if !(1..=IDLE_SECONDS_MAX).contains(&args.idle_seconds) {
+            return Err(Refused::Idle);
+        }
+        // Registering anew may take a while, and nobody can resume meanwhile.
+        let detached_seconds = match &remote {
+            Some(_) => args.detached_seconds.max(REMOTE_DETACHED_SECONDS_MIN),
+            None => args.detached_seconds,
+        };
         let auth = auth::Settings::try_from(args.auth)?;
         let access = Access::try_from(args.access)?;
-        check(listen, is_tls, &auth, &access)?;
+        check(&listen, is_tls, &auth, &access)?;
         if args.concurrent_requests == Some(0) {
             return Err(Refused::NoConcurrency);
         }
-        if args
-            .retain_bytes
-            .is_some_and(|bytes| bytes < RETAIN_BYTES_MIN)
-        {
-            return Err(Refused::RetainTooLittle);
-        }
         if args.detached_seconds < DETACHED_SECONDS_MIN {
             return Err(Refused::DetachedTooShort);
+        }
+        if args.max_session_retention_seconds > SESSION_RETENTION_SECONDS_MAX {
+            return Err(Refused::RetentionTooLong);
         }
         if args.drain_seconds > DRAIN_SECONDS_MAX {
             return Err(Refused::Drain);
@@ -281,29 +413,77 @@ impl TryFrom<Args> for Settings {
             listen,
             calls_at_once: args.concurrent_requests.map(usize::from),
             retain_bytes: args.retain_bytes,
-            detached: Duration::from_secs(args.detached_seconds),
+            retain_chunks: args.retain_chunks,
+            retain_total_bytes: args.retain_total_bytes,
+            detached: Duration::from_secs(detached_seconds),
+            max_session_retention: Duration::from_secs(args.max_session_retention_seconds),
             auth,
             access,
             http: args.http.try_into()?,
             ping_interval: Duration::from_secs(args.ping_seconds),
             drain: Duration::from_secs(args.drain_seconds),
             audit: args.audit.try_into()?,
+            remote,
+            idle: Duration::from_secs(args.idle_seconds),
         })
+    }
+}
+
+/// Who it is that serves standard input and output.
+fn in_background(
+    listen: Listen,
+    durable: bool,
+    background: Option<PathBuf>,
+) -> Result<Listen, Refused> {
+    if !os::HAS_LOCAL_SOCKETS && (durable || matches!(listen, Listen::Unix(_))) {
+        return Err(Refused::NoLocalSockets);
+    }
+    match (listen, durable, background) {
+        (listen, false, _) => Ok(listen),
+        (Listen::Stdio, true, None) => Ok(Listen::Durable),
+        (Listen::Stdio, true, Some(socket)) => Ok(Listen::Background(socket)),
+        (_, true, _) => Err(Refused::DurableElsewhere),
+    }
+}
+
+/// Whether what is retained is enough to work with.
+fn check_retention(args: &Args) -> Result<(), Refused> {
+    let bytes = args.retain_bytes;
+    if bytes.is_some_and(|bytes| bytes < RETAIN_BYTES_MIN) {
+        return Err(Refused::RetainTooLittle);
+    }
+    if args
+        .retain_chunks
+        .is_some_and(|chunks| chunks < RETAIN_CHUNKS_MIN)
+    {
+        return Err(Refused::RetainTooFew);
+    }
+    if args.retain_total_bytes < RETAIN_TOTAL_BYTES_MIN {
+        return Err(Refused::RetainTooLittleInAll);
+    }
+    match bytes.filter(|bytes| *bytes > args.retain_total_bytes) {
+        Some(bytes) => Err(Refused::RetainMoreThanAll(bytes)),
+        None => Ok(()),
     }
 }
 
 /// Whether what protects the listener fits where it listens (`security` SR-1, SR-2).
 fn check(
-    listen: Listen,
+    listen: &Listen,
     is_tls: bool,
     auth: &auth::Settings,
     access: &Access,
 ) -> Result<(), Refused> {
     let has_auth = *auth != auth::Settings::None;
-    let Listen::WebSocket(address) = listen else {
+    let Listen::WebSocket(address) = *listen else {
+        let refused = match listen {
+            Listen::Rendezvous => Refused::NotForRemote,
+            Listen::Unix(_) => Refused::NotForUnix,
+            _ => Refused::NotForStdio,
+        };
         return match (has_auth, &access.tls) {
-            (true, _) => Err(Refused::NotForStdio("--ws-auth")),
-            (false, Some(_)) => Err(Refused::NotForStdio("--tls-cert")),
+            (true, _) => Err(refused("--ws-auth")),
+            (false, Some(_)) => Err(refused("--tls-cert")),
             (false, None) => Ok(()),
         };
     };
@@ -334,6 +514,9 @@ fn listen(text: &str) -> Result<(Listen, bool), Refused> {
     if matches!(text, "stdio" | "stdio://") {
         return Ok((Listen::Stdio, false));
     }
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        return Ok((Listen::Unix(path.into()), false));
+    }
     let (authority, is_tls) = match (text.strip_prefix("ws://"), text.strip_prefix("wss://")) {
         (Some(authority), _) => (authority, false),
         (None, Some(authority)) => (authority, true),
@@ -358,152 +541,4 @@ fn is_a_name(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(args: &[&str]) -> Result<Settings, Refused> {
-        // Without an audit log, which has its own tests.
-        let args = ["farstep-executor", "--audit-file=off"].iter().chain(args);
-        Settings::try_from(Args::try_parse_from(args).unwrap())
-    }
-
-    #[test]
-    fn loopback_and_stdio_are_where_an_executor_may_listen() {
-        let any = |text: &str| Ok(Settings::new(Listen::WebSocket(text.parse().unwrap())));
-        assert_eq!(settings(&[]), any("127.0.0.1:0"));
-        assert_eq!(
-            settings(&["--listen", "ws://127.0.0.9:4500"]),
-            any("127.0.0.9:4500")
-        );
-        assert_eq!(settings(&["--listen", "ws://[::1]:0"]), any("[::1]:0"));
-        for stdio in ["stdio", "stdio://"] {
-            assert_eq!(
-                settings(&["--listen", stdio]),
-                Ok(Settings::new(Listen::Stdio))
-            );
-        }
-    }
-
-    #[test]
-    fn an_address_that_is_not_loopback_is_refused_with_status_two() {
-        for host in [
-            "0.0.0.0:0",
-            "[::]:0",
-            "[::ffff:0.0.0.0]:80",
-            "10.0.0.7:4500",
-            "[2001:db8::1]:1",
-        ] {
-            let refused = settings(&["--listen", &format!("ws://{host}")]).unwrap_err();
-            assert_eq!(refused, Refused::NotLoopback(host.parse().unwrap()));
-            assert_eq!(refused.status(), 2);
-        }
-    }
-
-    #[test]
-    fn beyond_loopback_it_takes_a_credential_and_encryption_or_a_word() {
-        let token = ["--ws-auth", "capability-token", "--ws-token-file", "t"];
-        let tls = ["--tls-cert", "c", "--tls-key", "k"];
-        let with = |listen: &str, flags: &[&[&str]]| {
-            settings(&[&["--listen", listen], &*flags.concat()].concat()).map(|_| ())
-        };
-        let address = "0.0.0.0:0".parse().unwrap();
-        let (plain, secure) = ("ws://0.0.0.0:0", "wss://0.0.0.0:0");
-        let no_auth = with(secure, &[&tls]);
-        assert_eq!(no_auth, Err(Refused::NotLoopback(address)));
-        let readable = with(plain, &[&token]).unwrap_err();
-        assert_eq!(
-            (&readable, readable.status()),
-            (&Refused::Plaintext(address), 2)
-        );
-        assert_eq!(with(plain, &[&token, &["--allow-plaintext"]]), Ok(()));
-        assert_eq!(with(secure, &[&token, &tls]), Ok(()));
-        assert_eq!(with(secure, &[&tls, &["--tls-client-ca", "a"]]), Ok(()));
-        assert_eq!(with("wss://127.0.0.1:0", &[]), Err(Refused::NoCertificate));
-        let unused = with("ws://127.0.0.1:0", &[&tls]);
-        assert_eq!(unused, Err(Refused::UnusedCertificate));
-        let stdio = with("stdio", &[&token]);
-        assert_eq!(stdio, Err(Refused::NotForStdio("--ws-auth")));
-    }
-
-    #[test]
-    fn pings_are_neither_a_flood_nor_given_up() {
-        for seconds in ["0", "301"] {
-            assert_eq!(settings(&["--ping-seconds", seconds]), Err(Refused::Ping));
-        }
-        for seconds in [1, 300] {
-            let settings = settings(&["--ping-seconds", &seconds.to_string()]).unwrap();
-            assert_eq!(settings.ping_interval, Duration::from_secs(seconds));
-        }
-    }
-
-    #[test]
-    fn anything_else_is_refused_with_status_one() {
-        let odd = [
-            "ws://127.0.0.1",
-            "ws://127.0.0.1:0/",
-            "http://127.0.0.1:0",
-            "127.0.0.1:0",
-            "",
-            "ws://[::1]",
-            "ws://:0",
-        ];
-        for text in odd {
-            let refused = settings(&["--listen", text]).unwrap_err();
-            assert_eq!(
-                (&refused, refused.status()),
-                (&Refused::Listen(text.to_owned()), 1)
-            );
-        }
-        let name = "ws://localhost:0".to_owned();
-        assert_eq!(
-            settings(&["--listen", &name]),
-            Err(Refused::NotAnAddress(name))
-        );
-    }
-
-    #[test]
-    fn root_of_a_host_needs_a_word_for_it() {
-        let args = |more: &[&str]| Args::parse_from([&["farstep-executor"], more].concat());
-        assert_eq!(args(&[]).check_root(false), Ok(()));
-        assert_eq!(args(&["--allow-root"]).check_root(true), Ok(()));
-        let refused = args(&[]).check_root(true).unwrap_err();
-        assert_eq!((refused.status(), refused), (2, Refused::Root));
-    }
-
-    #[test]
-    fn bounds_that_would_break_clients_are_refused() {
-        assert_eq!(
-            settings(&["--concurrent-requests", "0"]),
-            Err(Refused::NoConcurrency)
-        );
-        assert_eq!(
-            settings(&["--retain-bytes", "10"]),
-            Err(Refused::RetainTooLittle)
-        );
-        assert_eq!(
-            settings(&["--detached-seconds", "59"]),
-            Err(Refused::DetachedTooShort)
-        );
-        let most = settings(&[
-            "--concurrent-requests",
-            "16",
-            "--retain-bytes",
-            "1048576",
-            "--detached-seconds",
-            "60",
-        ]);
-        let wanted = Settings {
-            listen: Listen::WebSocket("127.0.0.1:0".parse().unwrap()),
-            calls_at_once: Some(16),
-            retain_bytes: Some(1 << 20),
-            detached: Duration::from_secs(60),
-            auth: auth::Settings::None,
-            access: Access::default(),
-            http: http::Settings::default(),
-            ping_interval: Duration::from_secs(PING_SECONDS),
-            drain: Duration::from_secs(DRAIN_SECONDS),
-            audit: audit::Settings::off(),
-        };
-        assert_eq!(most, Ok(wanted));
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@
 //! handled before one flush sends all their answers. Priority: stopping, requests, finished
 //! calls, answers, and last what processes say.
 
+mod flights;
 mod outbox;
 
 use std::future::{Future, poll_fn};
@@ -24,20 +25,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use farstep_protocol::method::initialize::{
-    INITIALIZE, INITIALIZED, InitializeParams, InitializeResult,
+    ChannelTerms, INITIALIZE, INITIALIZED, InitializeParams, InitializeResult,
 };
 use farstep_protocol::rpc::{self, Limits, Message, Request, RequestId, RpcError};
-use farstep_transport::{Text, Wire, WireError};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{SinkExt, StreamExt};
+use farstep_transport::{Rekeys, Text, Wire, WireError};
+use futures_util::SinkExt as _;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::attached::Attached;
 use crate::audit::{Event, Who};
-use crate::dispatch::{self, Answer, Calls, Flight, Pieces, TornError};
+use crate::dispatch::{self, Answer, Calls, Pieces, TornError};
 use crate::errors;
 use crate::server::Server;
+use crate::surroundings::Surroundings;
+use flights::Flights;
 pub(crate) use outbox::{ANSWERS_MAX, BYTES_MAX as ANSWER_BYTES_MAX};
 use outbox::{Large, Outbox};
 
@@ -62,6 +64,8 @@ pub(crate) enum End {
     Closed,
     #[error("the peer broke the rules: {0}")]
     Violation(&'static str),
+    #[error("the peer did not say `initialize` in time")]
+    Unheard,
     #[error("messages cannot be carried any more: {0}")]
     Broken(WireError),
     #[error("{0}")]
@@ -70,21 +74,57 @@ pub(crate) enum End {
     Stopping,
 }
 
-/// Serves one connection of `who` to its end, and returns what is left of it.
-pub(crate) async fn serve<W: Wire>(
+/// Serves one connection of `who` to its end, and returns what is left of it. `patience` is how
+/// long the peer may take to say `initialize`, and to say it again after a refusal; without one it
+/// may take for ever.
+pub(crate) fn serve<W: Wire>(
     server: &Arc<Server>,
     wire: W,
     who: Who,
+    patience: Option<Duration>,
     stop: &CancellationToken,
-) -> (End, W) {
-    let mut connection = Connection::new(Arc::clone(server), wire, who);
+) -> impl Future<Output = (End, W)> {
+    let surroundings = Arc::clone(server.surroundings());
+    serve_in(surroundings, server, wire, who, patience, stop)
+}
+
+/// The same for one whose sessions have surroundings of their own.
+pub(crate) fn serve_in<W: Wire>(
+    surroundings: Arc<Surroundings>,
+    server: &Arc<Server>,
+    wire: W,
+    who: Who,
+    patience: Option<Duration>,
+    stop: &CancellationToken,
+) -> impl Future<Output = (End, W)> {
+    let server = Arc::clone(server);
+    // In memory of its own: every future that it passes through would keep room for it.
+    let connection = Box::new(Connection {
+        calls: Calls::new(Arc::clone(&server), Arc::clone(&surroundings)),
+        server,
+        surroundings,
+        who,
+        wire,
+        phase: Phase::Silent,
+        silence: patience.map(Silence::begin),
+        in_flight: Flights::new(),
+        outbox: Outbox::default(),
+        sending: None,
+        output_next: false,
+        draining: false,
+        note_next: false,
+    });
+    run(connection, stop)
+}
+
+async fn run<W: Wire>(mut connection: Box<Connection<W>>, stop: &CancellationToken) -> (End, W) {
     let end = {
         let mut stopped = pin!(stop.cancelled());
         let mut grace: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             if grace.is_none() && stopped.as_mut().poll(cx).is_ready() {
                 connection.draining = true;
-                grace = Some(Box::pin(tokio::time::sleep(server.drain())));
+                grace = Some(Box::pin(tokio::time::sleep(connection.server.drain())));
             }
             let polled = connection.poll(cx);
             match &mut grace {
@@ -100,17 +140,20 @@ pub(crate) async fn serve<W: Wire>(
         })
         .await
     };
-    let wire = connection.close(&end).await;
+    let wire = Box::pin(connection.close(&end)).await;
     (end, wire)
 }
 
 struct Connection<W> {
     server: Arc<Server>,
+    surroundings: Arc<Surroundings>,
     who: Who,
     wire: W,
     phase: Phase,
+    /// Runs while the phase is silent.
+    silence: Option<Silence>,
     calls: Calls,
-    in_flight: FuturesUnordered<Flight>,
+    in_flight: Flights,
     outbox: Outbox,
     /// An answer of which a part was sent: nothing else may be until it is whole.
     sending: Option<Box<Pieces>>,
@@ -122,6 +165,21 @@ struct Connection<W> {
     note_next: bool,
 }
 
+/// How long the peer may stay without a session.
+struct Silence {
+    patience: Duration,
+    over: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn begin(patience: Duration) -> Silence {
+        Silence {
+            patience,
+            over: Box::pin(tokio::time::sleep(patience)),
+        }
+    }
+}
+
 /// How far the handshake is.
 enum Phase {
     Silent,
@@ -131,22 +189,6 @@ enum Phase {
 }
 
 impl<W: Wire> Connection<W> {
-    fn new(server: Arc<Server>, wire: W, who: Who) -> Connection<W> {
-        Connection {
-            calls: Calls::new(Arc::clone(&server)),
-            server,
-            who,
-            wire,
-            phase: Phase::Silent,
-            in_flight: FuturesUnordered::new(),
-            outbox: Outbox::default(),
-            sending: None,
-            output_next: false,
-            draining: false,
-            note_next: false,
-        }
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let read = match self.read(cx) {
@@ -159,7 +201,11 @@ impl<W: Wire> Connection<W> {
                 Err(end) => return Poll::Ready(end),
             };
             if !(read || finished || wrote) {
-                return Poll::Pending;
+                // Only now: what has arrived counts, however late we looked.
+                return match &mut self.silence {
+                    Some(silence) => silence.over.as_mut().poll(cx).map(|()| End::Unheard),
+                    None => Poll::Pending,
+                };
             }
         }
     }
@@ -227,8 +273,16 @@ impl<W: Wire> Connection<W> {
     fn request(&mut self, message: &Text, request: Request<'_>) {
         if request.method == INITIALIZE {
             let answer = match self.initialize(&request) {
-                Ok(result) => dispatch::reply(&request.id, &result),
-                Err(error) => dispatch::refusal(&request.id, &error),
+                Ok(result) => {
+                    self.silence = None;
+                    dispatch::reply(&request.id, &result)
+                }
+                Err(error) => {
+                    // It may try again, as one does whose session is still attached.
+                    let patience = self.silence.as_ref().map(|silence| silence.patience);
+                    self.silence = patience.map(Silence::begin);
+                    dispatch::refusal(&request.id, &error)
+                }
             };
             return self.outbox.push(answer);
         }
@@ -256,16 +310,30 @@ impl<W: Wire> Connection<W> {
             return Err(errors::out_of_turn("this connection has a session already"));
         }
         let params: InitializeParams = request.params.parse()?;
-        let attached = match &params.resume_session_id {
-            Some(id) => self.server.resume(id, &self.who).map_err(errors::resume)?,
-            None => self.server.open(&self.who),
+        let wish = params.farstep.unwrap_or_default();
+        let retention = wish.retention_seconds.map(Duration::from_secs);
+        let attached = match (&params.resume_session_id, retention) {
+            (Some(id), _) => {
+                let resumed = self.server.resume(id, &self.who, wish.peek);
+                resumed.map_err(errors::resume)?
+            }
+            (None, Some(retention)) => {
+                let opened = self
+                    .server
+                    .open_durable(&self.who, &self.surroundings, retention);
+                opened.map_err(|error| errors::durable(&error))?
+            }
+            (None, None) => self.server.open(&self.who, &self.surroundings),
         };
         let result = InitializeResult {
             session_id: attached.id().reveal().to_owned(),
-            environment_info: Some(self.server.info().clone()),
+            environment_info: Some(self.surroundings.info().clone()),
+            farstep: attached.terms(),
+            farstep_channel: self.agree(params.farstep_channel),
         };
         let resumed = params.resume_session_id.is_some();
         tracing::info!(session = %attached.id(), resumed, "session attached");
+        self.server.attached();
         self.who.session = Some(attached.id().to_string().into());
         let span = tracing::info_span!("session", session = %attached.id());
         self.calls.belong_to(self.who.clone(), span);
@@ -282,11 +350,24 @@ impl<W: Wire> Connection<W> {
         Ok(result)
     }
 
+    /// Agrees to what the peer asked for that this connection has.
+    fn agree(&mut self, asked: Option<ChannelTerms>) -> Option<ChannelTerms> {
+        let rekey = asked?.rekey && self.wire.has_keys();
+        if rekey {
+            self.wire.set_rekeys(Rekeys::Agreed);
+        }
+        Some(ChannelTerms { rekey })
+    }
+
     fn initialized(&mut self) -> Result<(), End> {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Silent) {
             Phase::Silent => return Err(End::Violation("initialized before initialize")),
-            // Saying it again is harmless.
-            Phase::Greeted(attached) | Phase::Open(attached) => Phase::Open(attached),
+            Phase::Greeted(attached) => Phase::Open(attached),
+            // Saying it again is a sign of life.
+            Phase::Open(attached) => {
+                self.wire.expect_signs();
+                Phase::Open(attached)
+            }
         };
         Ok(())
     }
@@ -294,7 +375,7 @@ impl<W: Wire> Connection<W> {
     /// Takes in what has finished; says whether anything has.
     fn take_finished(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
-        while let Poll::Ready(Some(finished)) = self.in_flight.poll_next_unpin(cx) {
+        while let Poll::Ready(finished) = self.in_flight.poll_finished(cx) {
             any = true;
             let released = self.calls.finish(finished);
             // The answer to a start goes before whatever its process says.
@@ -410,7 +491,7 @@ impl<W: Wire> Connection<W> {
 
     /// Ends the session's attachment at once, then the connection with the reason, if it can
     /// still be told.
-    async fn close(mut self, end: &End) -> W {
+    async fn close(mut self: Box<Self>, end: &End) -> W {
         if let End::Broken(WireError::TooLong { .. }) = end {
             let limit = "messageBytes";
             self.server
@@ -424,11 +505,13 @@ impl<W: Wire> Connection<W> {
         self.in_flight.clear();
         let farewell = match end {
             End::Violation(reason) => reason,
+            End::Unheard => "initialize did not come in time",
             End::Stopping => "the executor is stopping",
             End::Torn(_) => "an answer could not be finished",
             End::Broken(WireError::TooLong { .. }) => "a message is larger than allowed",
             End::Broken(WireError::Overloaded) => "overloaded, try again",
             End::Broken(WireError::Unresponsive { .. }) => "pings were not answered",
+            End::Broken(WireError::Silent { .. }) => "there were no signs of life any more",
             End::Closed | End::Broken(_) => return self.wire,
         };
         self.wire.set_farewell(farewell);

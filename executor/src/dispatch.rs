@@ -15,6 +15,7 @@ mod blocks;
 mod content;
 mod files;
 mod http;
+mod names;
 mod notes;
 mod process;
 mod record;
@@ -30,6 +31,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use farstep_protocol::frame;
+use farstep_protocol::method::fs::{WriteBlockParams, WriteFileParams};
+use farstep_protocol::method::process::WriteParams;
 use farstep_protocol::method::{
     environment, fs as fs_method, http as http_method, process as process_method,
 };
@@ -46,14 +49,19 @@ use crate::pool::{self, Permission, Place};
 use crate::process::{Process, Table};
 use crate::server::Server;
 use crate::shown::Shown;
+use crate::surroundings::Surroundings;
 use crate::trace::TraceContext;
 use crate::watch::Awaited;
 use blocks::Opening;
 pub(crate) use content::{Pieces, TornError};
 use http::Streamed;
-pub(crate) use http::{REQUESTS_AT_ONCE, RequestError, STREAMS_MAX};
+pub(crate) use http::{
+    DELTA_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_AT_ONCE, RequestError, STREAMS_MAX,
+};
+pub(crate) use names::{is_known, methods};
+use names::{known, place_of};
 use notes::Notes;
-pub(crate) use process::{PROCESS_ID_BYTES_MAX, WRITE_ID_BYTES_MAX};
+pub(crate) use process::{PROCESS_ID_BYTES_MAX, SNAPSHOT_SCOPE_BYTES_MAX, WRITE_ID_BYTES_MAX};
 
 /// What became of a request.
 pub(crate) enum Answer {
@@ -123,6 +131,7 @@ pub(crate) struct Released {
 /// The calls of one connection.
 pub(crate) struct Calls {
     server: Arc<Server>,
+    surroundings: Arc<Surroundings>,
     /// On whose behalf they are made.
     who: Who,
     /// The span of the session.
@@ -193,10 +202,11 @@ impl Job {
 }
 
 impl Calls {
-    pub(crate) fn new(server: Arc<Server>) -> Calls {
+    pub(crate) fn new(server: Arc<Server>, surroundings: Arc<Surroundings>) -> Calls {
         Calls {
             places: Arc::new(Semaphore::new(server.calls_at_once())),
             server,
+            surroundings,
             who: Who::default(),
             session: Span::none(),
             paths: PathOrder::new(),
@@ -207,7 +217,7 @@ impl Calls {
             gone: Gone::default(),
             starting: HashMap::new(),
             parked: 0,
-            notes: Notes::new(),
+            notes: Notes::default(),
             requests: Arc::new(Semaphore::new(http::REQUESTS_AT_ONCE)),
         }
     }
@@ -295,6 +305,7 @@ impl Calls {
             params,
             trace,
         } = request;
+        let mut rest = String::new();
         match &*method {
             environment::STATUS => {
                 params.none()?;
@@ -302,15 +313,23 @@ impl Calls {
             }
             environment::INFO => {
                 params.none()?;
-                Ok(Answer::Now(raw_reply(&id, self.server.info_json())))
+                Ok(Answer::Now(raw_reply(&id, self.surroundings.info_json())))
             }
             process_method::START => self.start(session, id, params.parse()?, trace),
             process_method::READ => self.read(session, message, id, &params.parse()?),
-            process_method::WRITE => self.write(session, message, id, &params.parse()?),
+            process_method::WRITE => {
+                let params = params.parse_around(&mut rest, "chunk", process_chunk)?;
+                self.write(session, message, id, &params)
+            }
             process_method::SIGNAL => self.signal(session, message, id, &params.parse()?),
             process_method::TERMINATE => self.terminate(session, message, id, &params.parse()?),
+            process_method::CLOSE_INPUT => self.close_input(session, message, id, &params.parse()?),
+            process_method::RESIZE => self.resize(session, message, id, &params.parse()?),
             fs_method::READ_FILE => self.read_file(id, params.parse()?),
-            fs_method::WRITE_FILE => self.write_file(message, id, params.parse()?),
+            fs_method::WRITE_FILE => {
+                let params = params.parse_around(&mut rest, "dataBase64", file_data)?;
+                self.write_file(message, id, params)
+            }
             fs_method::CREATE_DIRECTORY => self.create_directory(id, params.parse()?),
             fs_method::GET_METADATA => self.get_metadata(id, params.parse()?),
             fs_method::CANONICALIZE => self.canonicalize(id, params.parse()?),
@@ -320,8 +339,15 @@ impl Calls {
             fs_method::COPY => self.copy(id, params.parse()?),
             fs_method::OPEN => self.open(id, params.parse()?),
             fs_method::READ_BLOCK => self.read_block(id, params.parse()?),
-            fs_method::WRITE_BLOCK => self.write_block(message, id, params.parse()?),
+            fs_method::WRITE_BLOCK => {
+                let params = params.parse_around(&mut rest, "chunk", block_chunk)?;
+                self.write_block(message, id, params)
+            }
             fs_method::CLOSE => self.close(id, params.parse()?),
+            fs_method::DIGEST => self.digest(id, params.parse()?),
+            fs_method::RENAME => self.rename(id, &params.parse()?),
+            fs_method::SET_MODE => self.set_mode(id, &params.parse()?),
+            fs_method::SET_TIMES => self.set_times(id, &params.parse()?),
             http_method::REQUEST => self.http_request(id, &params.parse()?),
             fs_method::WATCH_MISSING => self.watch_missing(id, params.parse()?),
             _ => Err(errors::unknown_method(&method)),
@@ -415,72 +441,30 @@ impl Calls {
     }
 
     fn on_pool(&self, job: Job, effect: Effect) -> Flight {
-        let (places, id) = (Arc::clone(&self.places), job.id.clone());
+        let places = Arc::clone(&self.places);
         Box::pin(async move {
-            let done = pool::run(places, |place| job.run(place)).await;
-            let reply = done.unwrap_or_else(|lost| refusal(&id, &errors::lost(lost)).into());
+            let reply = on_pool(places, job).await;
             Finished { reply, effect }
         })
     }
 }
 
-/// Methods of the protocol, whether this executor has them or not. What is sent too early for the
-/// handshake is told so, and of anything else that there is no such method.
-pub(crate) fn is_known(method: &str) -> bool {
-    known(method) != UNKNOWN
+fn process_chunk<'p, 'a>(params: &'p mut WriteParams<'a>) -> &'p mut Cow<'a, str> {
+    &mut params.chunk
 }
 
-/// Stands for all names a peer makes up.
-const UNKNOWN: &str = "unknown";
-
-/// Methods of the protocol that this executor does not have.
-const ELSEWHERE: [&str; 3] = [
-    "capabilities/discoverV2",
-    "capabilityRoots/discoverV1",
-    "environmentConfig/read",
-];
-
-/// Methods that are answered here.
-const HERE: [&str; 22] = [
-    environment::INFO,
-    environment::STATUS,
-    process_method::START,
-    process_method::READ,
-    process_method::WRITE,
-    process_method::SIGNAL,
-    process_method::TERMINATE,
-    fs_method::READ_FILE,
-    fs_method::WRITE_FILE,
-    fs_method::CREATE_DIRECTORY,
-    fs_method::GET_METADATA,
-    fs_method::CANONICALIZE,
-    fs_method::READ_DIRECTORY,
-    fs_method::WALK,
-    fs_method::REMOVE,
-    fs_method::COPY,
-    fs_method::OPEN,
-    fs_method::READ_BLOCK,
-    fs_method::WRITE_BLOCK,
-    fs_method::CLOSE,
-    fs_method::WATCH_MISSING,
-    http_method::REQUEST,
-];
-
-/// Every name a call is counted under.
-pub(crate) fn methods() -> impl Iterator<Item = &'static str> {
-    HERE.into_iter().chain(ELSEWHERE).chain([UNKNOWN])
+fn block_chunk<'p, 'a>(params: &'p mut WriteBlockParams<'a>) -> &'p mut Cow<'a, str> {
+    &mut params.chunk
 }
 
-/// The place of a method's name among [`methods`]; the last is for all that a peer makes up.
-fn place_of(method: &str) -> usize {
-    let mut known = HERE.into_iter().chain(ELSEWHERE);
-    let place = known.position(|name| name == method);
-    place.unwrap_or(HERE.len() + ELSEWHERE.len())
+fn file_data<'p, 'a>(params: &'p mut WriteFileParams<'a>) -> &'p mut Cow<'a, str> {
+    &mut params.data_base64
 }
 
-/// A method's name as one that cannot be anything a peer makes up.
-fn known(method: &str) -> &'static str {
-    methods().nth(place_of(method)).unwrap_or(UNKNOWN)
+async fn on_pool(places: Arc<Semaphore>, job: Job) -> Reply {
+    let id = job.id.clone();
+    let done = pool::run(places, |place| job.run(place)).await;
+    done.unwrap_or_else(|lost| refusal(&id, &errors::lost(lost)).into())
 }
 
 /// A flight inside the span of its call, which ends with it.
@@ -499,7 +483,7 @@ fn settle(id: &RequestId, outcome: Outcome) -> Text {
 
 /// The longest text of a refusal, in bytes. It may quote what was sent, and is no way to have it
 /// sent back: a path fits, the rest is cut.
-const REFUSAL_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 
 pub(crate) fn refusal(id: &RequestId, error: &RpcError) -> Text {
     let mut out = String::new();
@@ -590,12 +574,22 @@ impl fmt::Debug for Calls {
 }
 
 #[cfg(test)]
+pub(crate) fn finished_for_tests() -> Finished {
+    Finished {
+        reply: Reply::Sent,
+        effect: Effect::Nothing,
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_end_of_a_connection_cancels_its_recursive_calls() {
-        let calls = Calls::new(Server::for_tests());
+        let server = Server::for_tests();
+        let surroundings = Arc::clone(server.surroundings());
+        let calls = Calls::new(server, surroundings);
         let cancelled = Arc::clone(&calls.gone.0);
         assert!(!cancelled.load(Ordering::Relaxed));
         drop(calls);

@@ -10,6 +10,7 @@ use crate::dispatch::RequestError;
 use crate::fs::{FsError, FsErrorKind, HandleError};
 use crate::pool::Lost;
 use crate::process::{ReserveError, StartError};
+use crate::server::DurableRefused;
 use crate::session::ResumeError;
 
 /// A message nobody could read. It is answered all the same, and the connection goes on.
@@ -64,6 +65,10 @@ pub(crate) fn resume(error: ResumeError) -> RpcError {
         ResumeError::Attached => ErrorCode::SessionAttached,
     };
     RpcError::new(code, error.to_string())
+}
+
+pub(crate) fn durable(error: &DurableRefused) -> RpcError {
+    RpcError::new(ErrorCode::InvalidRequest, error.to_string())
 }
 
 pub(crate) fn unknown_process(id: &str) -> RpcError {

@@ -17,7 +17,7 @@ mod rules;
 mod send;
 
 pub use args::{HttpArgs, Refused, Settings};
-pub(crate) use prepare::{Prepared, prepare};
+pub(crate) use prepare::{DEADLINE, Prepared, prepare};
 pub use rules::Net;
 pub(crate) use send::{Body, BodyError, Head, SendError, send};
 

@@ -3,6 +3,7 @@
 //! ```text
 //!                    listen (HTTP, upgrade) ─┐
 //!                    stdio ──────────────────┤
+//!                    local (Unix sockets) ───┤ ◀── background: stdio, passed on
 //!                                            ▼
 //!   wire ◀──▶ connection: one task, gates, two lanes ──▶ dispatch ──▶ fs ─────────┐
 //!                   ▲                                       │                     ├──▶ os
@@ -18,6 +19,7 @@
 mod attached;
 pub mod audit;
 pub mod auth;
+pub mod background;
 pub mod cli;
 mod connection;
 mod dispatch;
@@ -25,16 +27,20 @@ mod errors;
 pub mod fs;
 pub mod http;
 mod info;
+mod limits;
 mod listen;
+mod local;
 pub mod logs;
 mod metrics;
 pub mod os;
 mod pool;
 pub mod process;
+pub mod remote;
 mod server;
 mod session;
 mod shown;
 mod stdio;
+mod surroundings;
 mod trace;
 mod watch;
 
@@ -42,7 +48,7 @@ pub use info::Host;
 pub use listen::{
     Access, AccessArgs, Gate, GateError, ListenError, Listener, RefusedAccess, TlsSettings,
 };
+pub use local::{Local, LocalError};
 pub use pool::{THREADS_MAX, WORKERS};
 pub use server::Server;
 pub use stdio::{StdioEnd, serve_stdio};
-pub use trace::{ExportError, Exporter};

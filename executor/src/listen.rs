@@ -10,25 +10,24 @@
 //! no second task lies between the kernel and an answer.
 
 mod args;
-mod failures;
+mod eager;
 mod gate;
-mod hosts;
 mod http;
 mod tls;
-mod waiting;
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use farstep_transport::WireError;
+pub(crate) use farstep_transport::listen::{
+    FAILURES_BY_ADDRESS, FAILURES_IN_ALL, HEAD_BYTES_MAX, HEADERS_MAX,
+};
+use farstep_transport::listen::{Waiting, WaitingRoom, converse};
 use farstep_transport::websocket::{Options, Served};
 use futures_util::StreamExt as _;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -44,9 +43,9 @@ use crate::connection::{self, End};
 use crate::os;
 use crate::server::Server;
 pub use args::{Access, AccessArgs, Refused as RefusedAccess, TlsSettings};
+use eager::Eager;
 pub use gate::{Gate, GateError};
 use tls::Tls;
-use waiting::{Waiting, WaitingRoom};
 
 /// Connections at once whose peer is known (`security` section 5). Beyond it an upgrade is
 /// answered 503, and nobody who is connected notices.
@@ -57,14 +56,15 @@ pub(crate) const CONNECTIONS_MAX: usize = 4096;
 pub(crate) const UNKNOWN_MAX: usize = 256;
 
 /// From accept to upgrade. A peer that dribbles its headers costs us one small task this long.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The request line and headers of one request (`security` SR-14).
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// From upgrade to `initialize`. A place of [`CONNECTIONS_MAX`] is for those who use it
+/// (`security` SR-13).
+pub(crate) const INITIALIZE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the kernel may hold unsent of one connection. More would queue answers behind output
-/// where we cannot overtake it; less would starve a fast link between two wake-ups.
-const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+/// where we cannot overtake it, and go through colder memory; less gains nothing.
+const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
 /// How long a peer that broke the rules may take to close its side.
 const LINGER_MAX: Duration = Duration::from_secs(1);
@@ -85,6 +85,7 @@ pub struct ListenError {
 pub struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
+    connections_max: usize,
     gate: Arc<Gate>,
 }
 
@@ -97,6 +98,7 @@ impl Listener {
         Ok(Listener {
             tcp,
             address,
+            connections_max: CONNECTIONS_MAX,
             gate: Arc::new(gate),
         })
     }
@@ -127,7 +129,7 @@ impl Listener {
             .record(&Who::default(), Event::Listen { address });
         self.gate.report_to(server.audit());
         let connections = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(self.connections_max));
         let waiting = WaitingRoom::new(UNKNOWN_MAX);
         let surface = http::Surface::new(Arc::clone(&self.gate));
         let mut number: u64 = 0;
@@ -208,7 +210,7 @@ impl Accepted {
             stop,
         };
         match &gate.tls {
-            None => known.serve(tcp, None, waits, deadline).await,
+            None => known.serve(Eager::new(tcp), None, waits, deadline).await,
             // In memory of its own: a plain connection must not pay for what TLS keeps.
             Some(tls) => Box::pin(known.secure(tls, tcp, waits, deadline)).await,
         }
@@ -256,11 +258,13 @@ impl Known {
             stop,
         } = self;
         let caller = http::Caller::new(who.clone(), certified, Arc::clone(&server), places);
+        // In memory of its own, which a connection gives back once it is upgraded.
+        let upgrade = Box::pin(upgrade(stream, surface, caller));
         let upgrade = tokio::select! {
             biased; // Stopping and making room beat waiting for a request.
             () = stop.cancelled() => return,
             () = waits.dropped() => return,
-            upgrade = tokio::time::timeout_at(deadline, upgrade(stream, surface, caller)) => upgrade,
+            upgrade = tokio::time::timeout_at(deadline, upgrade) => upgrade,
         };
         drop(waits);
         match upgrade {
@@ -271,9 +275,10 @@ impl Known {
                     ..Options::server()
                 };
                 let wire = Served::new(stream, read, &options).within(server.messages());
-                let (end, wire) = connection::serve(&server, wire, who, &stop).await;
+                let patience = Some(INITIALIZE_DEADLINE);
+                let (end, wire) = connection::serve(&server, wire, who, patience, &stop).await;
                 tracing::info!(%end, "connection ended");
-                linger(end, wire).await;
+                Box::pin(linger(end, wire)).await;
             }
             Ok(None) => {}
             Err(_) => tracing::debug!("no upgrade in time"),
@@ -289,7 +294,7 @@ where
 {
     let rest = async {
         match end {
-            End::Violation(_) | End::Torn(_) | End::Stopping => {
+            End::Violation(_) | End::Unheard | End::Torn(_) | End::Stopping => {
                 while let Some(Ok(_)) = wire.next().await {}
             }
             // There is no telling any more where a message ends.
@@ -324,18 +329,15 @@ where
             Box::pin(async move { surface.answer(request, caller).await })
         })
     };
-    let mut http = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(gate::HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = poll_fn(|cx| http.poll_without_shutdown(cx)).await {
-        tracing::debug!(%error, "not a request");
-        return None;
-    }
-    let parts = http.into_parts();
-    let mut stream = parts.io.into_inner();
+    let (mut stream, read) = match converse(stream, service).await {
+        Ok(conversed) => conversed,
+        Err(error) => {
+            tracing::debug!(%error, "not a request");
+            return None;
+        }
+    };
     if let Some(admitted) = caller.admitted() {
-        return Some((stream, parts.read_buf.to_vec(), admitted));
+        return Some((stream, read, admitted));
     }
     // The answer is out; who hung up already does not need the rest.
     let _: io::Result<()> = stream.shutdown().await;

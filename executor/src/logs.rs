@@ -6,18 +6,23 @@
 //! nobody promised for them that their traces hold no secrets.
 
 mod line;
+mod outlet;
 
 use clap::{Args, ValueEnum};
+use farstep_telemetry::Extra;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
-use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub(crate) use line::LINE_BYTES_MAX;
 use line::Line;
+use outlet::{Outlet, Stderr};
+
+use crate::background::Log;
 
 /// Which logs are wanted: `debug`, or `info,farstep_executor::listen=trace`.
 pub const LOG_VARIABLE: &str = "FARSTEP_LOG";
@@ -39,11 +44,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Something else that wants our spans.
-pub type Extra = Box<dyn Layer<Registry> + Send + Sync>;
-
-/// Starts the log of this process. `wanted` is what [`LOG_VARIABLE`] says.
-pub fn start(format: LogFormat, wanted: &str, extra: Option<Extra>) {
+/// Starts the log of this process. `wanted` is what [`LOG_VARIABLE`] says, `file` what standard error
+/// is, if it is one of ours.
+pub fn start(format: LogFormat, wanted: &str, file: Option<Log>, extra: Option<Extra>) {
     let filter = if wanted.is_empty() {
         Ok(info())
     } else {
@@ -56,7 +59,7 @@ pub fn start(format: LogFormat, wanted: &str, extra: Option<Extra>) {
         .event_format(line)
         .with_ansi(false)
         // Standard error, because stdout is the protocol or the line that says where we listen.
-        .with_writer(std::io::stderr)
+        .with_writer(Outlet::new(format, Stderr::new(file)))
         .with_filter(Wanted(filter.unwrap_or_else(|_| info())));
     let layers: Vec<Extra> = extra.into_iter().chain([lines.boxed()]).collect();
     tracing_subscriber::registry().with(layers).init();
@@ -107,6 +110,8 @@ fn is_ours(target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::registry::Registry;
+
     use super::*;
 
     #[test]

@@ -9,24 +9,38 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use farstep_executor::audit::{self, Audit, AuditCommand};
 use farstep_executor::auth::TokenArgs;
+use farstep_executor::background::{Bridge, Log, READY};
 use farstep_executor::cli::{Args, Command, Listen, Settings, TokenCommand};
 use farstep_executor::logs::{self, LogFormat};
 use farstep_executor::os::{self, StopSignals};
+use farstep_executor::remote::{CREDENTIAL_VARIABLES, Remote};
 use farstep_executor::{
-    Exporter, Gate, Host, Listener, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio,
+    Gate, Host, Listener, Local, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio,
 };
+use farstep_telemetry::{Exporter, Service};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+
+/// Whose spans are exported.
+const SPANS: Service = Service {
+    name: "farstep-executor",
+    spans: "farstep_executor",
+};
 
 /// The two exit statuses of a service; what is refused has its own.
 const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
+
+/// After so many turns a worker that is never idle looks for what has arrived: a call is noticed
+/// within a few pieces of a stream. The runtime's own figure is four times as large.
+const EVENT_INTERVAL: u32 = 16;
 
 fn main() -> ExitCode {
     if let Some(status) = os::guard() {
         return status;
     }
     os::harden();
+    os::raise_descriptor_limit();
     let mut args = Args::parse();
     match args.take_command() {
         Some(Command::Audit(AuditCommand::Verify { files })) => return verify(&files),
@@ -35,13 +49,31 @@ fn main() -> ExitCode {
     }
     let log_format = args.log_format();
     let allowed = args.check_root(os::is_root_of_a_host());
-    let settings = match allowed.and_then(|()| Settings::try_from(args)) {
+    let mut settings = match allowed.and_then(|()| Settings::try_from(args)) {
         Ok(settings) => settings,
         Err(refused) => {
             eprintln!("farstep-executor: {refused}");
             return ExitCode::from(refused.status());
         }
     };
+    match settings.listen {
+        Listen::Durable => match bridge() {
+            Ok(Some(status)) => return status,
+            // Without one the connection is all there is.
+            Ok(None) => settings.listen = Listen::Stdio,
+            Err(error) => {
+                eprintln!("farstep-executor: {error:#}");
+                return ExitCode::FAILURE;
+            }
+        },
+        Listen::Background(_) => {
+            if let Err(error) = os::settle_apart() {
+                eprintln!("farstep-executor: no session of its own: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        Listen::WebSocket(_) | Listen::Unix(_) | Listen::Stdio | Listen::Rendezvous => {}
+    }
     os::keep_house(move || match run(settings, log_format) {
         Ok(status) => status,
         Err(error) => {
@@ -51,19 +83,57 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<u8> {
+/// Where this program was started.
+fn cwd() -> anyhow::Result<PathBuf> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where the working folder is read"
     )]
-    let cwd = std::env::current_dir().context("the working folder cannot be used")?;
+    let cwd = std::env::current_dir();
+    cwd.context("the working folder cannot be used")
+}
+
+/// Passes standard input and output on to the executor in the background. `None`, before anything
+/// was read, where none can be kept.
+fn bridge() -> anyhow::Result<Option<ExitCode>> {
+    let arguments = std::env::args_os().skip(1).collect();
+    let variables = std::env::vars_os().collect();
+    let bridge = match Bridge::new(os::state_folder(), arguments, cwd()?, variables) {
+        Ok(bridge) => bridge,
+        Err(error) if error.is_harmless() => {
+            eprintln!("farstep-executor: {error}; what runs ends with the connection");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let ended = runtime.block_on(bridge.run());
+    // A read of standard input cannot be withdrawn.
+    runtime.shutdown_background();
+    ended?;
+    Ok(Some(ExitCode::SUCCESS))
+}
+
+fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<u8> {
+    let cwd = cwd()?;
+    let log = match &settings.listen {
+        Listen::Background(socket) => {
+            let folder = socket.parent().context("the socket is in no folder")?;
+            Some(Log::open(folder).context("the log cannot be used")?)
+        }
+        _ => None,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
+        .event_interval(EVENT_INTERVAL)
         .max_blocking_threads(THREADS_MAX)
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let exporter = start_logging(log_format, &runtime);
+    let exporter = start_logging(log_format, log, &runtime);
     let status = runtime.block_on(async {
         let status = serve(settings, Host::of_this_process(cwd)).await;
         if let Some(exporter) = exporter {
@@ -114,9 +184,9 @@ fn verify(files: &[PathBuf]) -> ExitCode {
 }
 
 /// Starts the log, and the export of spans if the environment wants it.
-fn start_logging(format: LogFormat, runtime: &Runtime) -> Option<Exporter> {
+fn start_logging(format: LogFormat, log: Option<Log>, runtime: &Runtime) -> Option<Exporter> {
     let variable = |name: &str| std::env::var(name).ok();
-    let exporter = Exporter::start(variable, runtime.handle().clone());
+    let exporter = Exporter::start(SPANS, variable, runtime.handle().clone());
     let spans = exporter
         .as_ref()
         .ok()
@@ -124,6 +194,7 @@ fn start_logging(format: LogFormat, runtime: &Runtime) -> Option<Exporter> {
     logs::start(
         format,
         &variable(logs::LOG_VARIABLE).unwrap_or_default(),
+        log,
         spans,
     );
     exporter.unwrap_or_else(|error| {
@@ -138,12 +209,20 @@ async fn serve(settings: Settings, host: Host) -> anyhow::Result<u8> {
     }
     let mut signals = StopSignals::new().context("failed to watch for signals")?;
     let audit = Audit::start(&settings.audit, os::state_folder())?;
-    let server = Server::new(&settings, &host, audit, std::env::vars_os());
+    // The credential of the executor is not for what it runs.
+    let variables = std::env::vars_os().filter(|(name, _)| {
+        settings.remote.is_none()
+            || !CREDENTIAL_VARIABLES
+                .iter()
+                .any(|credential| name == credential)
+    });
+    let server = Server::new(&settings, &host, audit, variables);
     let stop = CancellationToken::new();
     let serving = serve_until(&settings, &server, &stop);
     tokio::pin!(serving);
     let status = tokio::select! {
         status = &mut serving => status,
+        never = server.slim_down() => match never {},
         () = signals.recv() => {
             stop.cancel();
             tokio::select! {
@@ -164,25 +243,72 @@ async fn serve_until(
     server: &Arc<Server>,
     stop: &CancellationToken,
 ) -> anyhow::Result<u8> {
-    match settings.listen {
+    match &settings.listen {
         Listen::WebSocket(address) => {
             let gate = Gate::load(&settings.access, &settings.auth)?;
-            let listener = Listener::bind(address, gate).await?;
+            let listener = Listener::bind(*address, gate).await?;
             tracing::info!(address = listener.url(), "listening");
-            announce(&listener).context("failed to say where the executor listens")?;
+            announce(&listener.url()).context("failed to say where the executor listens")?;
             listener.serve(server, stop).await;
             Ok(SUCCESS)
         }
-        Listen::Stdio => Ok(match serve_stdio(server, stop).await {
+        Listen::Unix(path) => {
+            let local = Local::bind(path).await?;
+            tracing::info!(address = local.url(), "listening");
+            announce(&local.url()).context("failed to say where the executor listens")?;
+            local.serve(server, stop).await;
+            Ok(SUCCESS)
+        }
+        Listen::Background(socket) => {
+            let local = match Local::bind(socket).await {
+                Ok(local) => local.in_background(settings.idle),
+                // Somebody was quicker, and whoever wants us finds him.
+                Err(error) if error.is_taken() => {
+                    announce(READY)?;
+                    return Ok(SUCCESS);
+                }
+                Err(error) => {
+                    announce(&error.to_string())?;
+                    return Err(error.into());
+                }
+            };
+            tracing::info!(address = local.url(), "listening in the background");
+            // Who started us may be gone already.
+            let _ = announce(READY);
+            os::leave_stdout().context("standard output cannot be left")?;
+            local.serve(server, stop).await;
+            Ok(SUCCESS)
+        }
+        // Without an executor in the background this one serves.
+        Listen::Stdio | Listen::Durable => Ok(match serve_stdio(server, stop).await {
             StdioEnd::Orderly => SUCCESS,
             StdioEnd::Failed => FAILURE,
         }),
+        Listen::Rendezvous => {
+            let wanted = settings.remote.as_ref();
+            let wanted = wanted.context("--remote says where to register")?;
+            let variable = |name: &str| std::env::var(name).ok();
+            let remote = Remote::prepare(wanted, variable).await?;
+            let name = wanted.name.as_deref().unwrap_or(&wanted.environment);
+            let key = remote.fingerprint();
+            tracing::info!(name, key, "registering");
+            let said = format!("{} {key}", wanted.environment);
+            remote.serve(server, stop, || registered(&said)).await?;
+            Ok(SUCCESS)
+        }
     }
 }
 
-/// The one line on stdout: who started us waits for it to know the port.
-fn announce(listener: &Listener) -> std::io::Result<()> {
+/// The one line on stdout: which environment this is, and the key to pin.
+fn registered(said: &str) {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", listener.url())?;
+    // Who does not read it does not need it.
+    let _ = writeln!(stdout, "{said}").and_then(|()| stdout.flush());
+}
+
+/// The one line on stdout: who started us waits for it to know the address.
+fn announce(said: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{said}")?;
     stdout.flush()
 }

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     connections: Gauge,
     sessions: Gauge,
     processes: Gauge,
+    retained: Gauge,
     page: PrometheusHandle,
 }
 
@@ -40,6 +41,8 @@ pub(crate) struct Levels {
     pub(crate) connections: usize,
     pub(crate) sessions: usize,
     pub(crate) processes: usize,
+    /// Bytes of output.
+    pub(crate) retained: usize,
 }
 
 impl Metrics {
@@ -69,6 +72,7 @@ impl Metrics {
             connections: gauge("farstep_connections"),
             sessions: gauge("farstep_sessions"),
             processes: gauge("farstep_processes"),
+            retained: gauge("farstep_retained_output_bytes"),
             page: recorder.handle(),
         }
     }
@@ -86,6 +90,7 @@ impl Metrics {
             (&self.connections, now.connections),
             (&self.sessions, now.sessions),
             (&self.processes, now.processes),
+            (&self.retained, now.retained),
         ] {
             gauge.set(u32::try_from(level).map_or(f64::INFINITY, f64::from));
         }
@@ -114,6 +119,7 @@ mod tests {
             connections: 2,
             sessions: 3,
             processes: 4,
+            retained: 5,
         });
         for line in [
             "farstep_calls_total{method=\"fs/copy\"} 2",
@@ -122,6 +128,7 @@ mod tests {
             "farstep_connections 2",
             "farstep_sessions 3",
             "farstep_processes 4",
+            "farstep_retained_output_bytes 5",
         ] {
             assert!(page.lines().any(|shown| shown == line), "{line} in\n{page}");
         }

@@ -7,10 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farstep_protocol::frame;
-use farstep_protocol::method::environment::EnvironmentInfo;
-use farstep_protocol::rpc;
-use farstep_transport::{Budget, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
+use farstep_protocol::method::environment::DURABLE_SESSIONS;
+use farstep_protocol::method::{fs as fs_method, process as process_method};
+use farstep_transport::Budget;
+use tokio::sync::Notify;
 
 use crate::attached::Attached;
 use crate::audit::{Audit, Event, Who};
@@ -20,29 +20,36 @@ use crate::metrics::{Levels, Metrics};
 use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
 use crate::session::{ResumeError, Sessions};
-use crate::{connection, dispatch, fs, os};
-use crate::{http, listen, session, watch};
+use crate::surroundings::Surroundings;
+use crate::{dispatch, http, limits, os, session};
 
 /// How long children may take to be gone when the executor stops. They are killed, so this is
 /// only the kernel's time; beyond it we go, and the parent-death signal is behind us.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// How long nobody may come before what was needed to begin is given back: about ten times what
+/// a session takes to be opened.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Large messages of all connections together, in bytes. As much again may be decoded from them,
 /// which makes the 512 MiB of SR-26. Beyond it a large message is refused and its connection ends.
-const MESSAGE_BYTES_IN_ALL_MAX: usize = 256 * 1024 * 1024;
+pub(crate) const MESSAGE_BYTES_IN_ALL_MAX: usize = 256 * 1024 * 1024;
 
 /// One executor.
 pub struct Server {
     processes: Arc<process::Host>,
     sessions: Arc<Sessions<Table>>,
-    info: EnvironmentInfo,
-    info_json: String,
+    surroundings: Arc<Surroundings>,
     http: Arc<http::Settings>,
     in_place: InPlace,
     calls_at_once: usize,
     ping_interval: Duration,
     drain: Duration,
+    /// For how long a durable session may be kept; zero when there are none.
+    session_retention_max: Duration,
     messages: Budget,
+    /// Wakes [`Server::slim_down`].
+    news: Notify,
     audit: Audit,
     metrics: Metrics,
 }
@@ -57,16 +64,20 @@ impl Server {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Arc<Server> {
         let for_processes = process_settings(settings);
-        let limits = limits(settings, &for_processes);
+        let limits = limits::in_force(settings, &for_processes);
         audit.record(&Who::default(), Event::Start);
-        let info = info::describe(host, &CAPABILITIES, &limits);
-        let mut info_json = String::new();
-        frame::write_json(&mut info_json, &info);
+        let durable = !settings.session_retention_max().is_zero();
+        let durable = durable.then_some(DURABLE_SESSIONS);
+        let signals = os::HAS_NOTICES.then_some(process_method::SIGNALS);
+        let capabilities = CAPABILITIES.into_iter().chain(durable).chain(signals);
+        let capabilities: Vec<_> = capabilities.collect();
+        let info = info::describe(host, &capabilities, &limits);
+        let processes = process::Host::new(for_processes, variables);
+        let surroundings = Surroundings::new(Arc::clone(processes.base()), info);
         Arc::new(Server {
-            processes: process::Host::new(for_processes, variables),
+            processes,
             sessions: Arc::new(Sessions::new(settings.detached)),
-            info,
-            info_json,
+            surroundings: Arc::new(surroundings),
             http: Arc::new(http::Settings {
                 is_exposed: settings.is_exposed(),
                 ..settings.http.clone()
@@ -75,7 +86,9 @@ impl Server {
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
             ping_interval: settings.ping_interval,
             drain: settings.drain,
+            session_retention_max: settings.session_retention_max(),
             messages: Budget::new(MESSAGE_BYTES_IN_ALL_MAX),
+            news: Notify::new(),
             audit,
             metrics: Metrics::new(dispatch::methods()),
         })
@@ -97,6 +110,24 @@ impl Server {
         }
     }
 
+    /// Gives back what the start, and then each opening of a session, took of memory for reading
+    /// this program, as soon as nobody else comes, until the executor stops.
+    pub async fn slim_down(&self) -> Infallible {
+        loop {
+            while tokio::time::timeout(PAUSE, self.news.notified())
+                .await
+                .is_ok()
+            {}
+            os::give_back_program();
+            self.news.notified().await;
+        }
+    }
+
+    /// A session was opened or resumed.
+    pub(crate) fn attached(&self) {
+        self.news.notify_one();
+    }
+
     /// Kills every process, waits until they are gone, within a grace, and then for the audit log.
     pub async fn finish(&self) {
         drop(self.sessions.take_all());
@@ -110,14 +141,50 @@ impl Server {
         self.audit.finish().await;
     }
 
-    pub(crate) fn open(&self, who: &Who) -> Attached {
-        let processes = Table::new(Arc::clone(&self.processes));
+    pub(crate) fn open(&self, who: &Who, surroundings: &Surroundings) -> Attached {
+        let base = Arc::clone(surroundings.base());
+        let processes = Table::new(Arc::clone(&self.processes), base);
         Attached::opened(self.sessions.open(who.principal.clone(), processes))
     }
 
-    pub(crate) fn resume(&self, id: &str, who: &Who) -> Result<Attached, ResumeError> {
-        let resumed = self.sessions.resume(id, who.principal.as_deref());
+    /// Opens a durable session, kept for as long as is wished and allowed.
+    pub(crate) fn open_durable(
+        &self,
+        who: &Who,
+        surroundings: &Surroundings,
+        retention: Duration,
+    ) -> Result<Attached, DurableRefused> {
+        if self.session_retention_max.is_zero() {
+            return Err(DurableRefused::Never);
+        }
+        let retention = retention.min(self.session_retention_max);
+        let base = Arc::clone(surroundings.base());
+        let processes = Table::durable(Arc::clone(&self.processes), base);
+        let (attachment, displaced) = self.sessions.open_durable(
+            who.principal.clone(),
+            processes,
+            retention,
+            Table::is_idle,
+        )?;
+        if displaced.is_some() {
+            tracing::info!("a finished durable session made room");
+        }
+        Ok(Attached::opened(attachment))
+    }
+
+    pub(crate) fn resume(&self, id: &str, who: &Who, peek: bool) -> Result<Attached, ResumeError> {
+        let resumed = self.sessions.resume(id, who.principal.as_deref(), peek);
         resumed.map(Attached::resumed)
+    }
+
+    /// Whether there is a session of this id for `who`.
+    pub(crate) fn has_session(&self, id: &str, who: &Who) -> bool {
+        self.sessions.has(id, who.principal.as_deref())
+    }
+
+    /// How many sessions there are, attached or not.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.count()
     }
 
     /// Where requests made from here may go.
@@ -139,15 +206,13 @@ impl Server {
             connections,
             sessions: self.sessions.count(),
             processes: self.processes.running(),
+            retained: self.processes.retained(),
         })
     }
 
-    pub(crate) fn info(&self) -> &EnvironmentInfo {
-        &self.info
-    }
-
-    pub(crate) fn info_json(&self) -> &str {
-        &self.info_json
+    /// What sessions find that come without any of their own.
+    pub(crate) fn surroundings(&self) -> &Arc<Surroundings> {
+        &self.surroundings
     }
 
     pub(crate) fn in_place(&self) -> &InPlace {
@@ -180,7 +245,17 @@ impl Server {
         Server::audited_for_tests(Audit::off())
     }
 
+    /// The same with a listener, so that there is something to come back to.
+    pub(crate) fn listening_for_tests() -> Arc<Server> {
+        let anywhere = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        Server::of_tests(crate::cli::Listen::WebSocket(anywhere), Audit::off())
+    }
+
     pub(crate) fn audited_for_tests(audit: Audit) -> Arc<Server> {
+        Server::of_tests(crate::cli::Listen::Stdio, audit)
+    }
+
+    fn of_tests(listen: crate::cli::Listen, audit: Audit) -> Arc<Server> {
         let host = Host {
             cwd: "/".into(),
             home: None,
@@ -191,73 +266,42 @@ impl Server {
                 path: "/bin/sh".into(),
             },
         };
-        Server::new(&Settings::new(crate::cli::Listen::Stdio), &host, audit, [])
+        Server::new(&Settings::new(listen), &host, audit, [])
     }
 }
 
 /// What can be used beyond the core of the protocol.
-const CAPABILITIES: [&str; 3] = ["fileWriteStreaming", "fsWatchMissing", "httpHeaderEnvVars"];
+const CAPABILITIES: [&str; 6] = [
+    "fileWriteStreaming",
+    "fsWatchMissing",
+    "httpHeaderEnvVars",
+    fs_method::FILES,
+    fs_method::TREES,
+    process_method::CONTROL,
+];
+
+/// Why no durable session was opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DurableRefused {
+    #[error("this executor keeps nothing beyond a connection")]
+    Never,
+    #[error(transparent)]
+    TooMany(#[from] session::TooMany),
+}
 
 fn process_settings(settings: &Settings) -> process::Settings {
     let mut chosen = process::Settings {
         remembered_for: settings.detached,
         ..process::Settings::default()
     };
-    if let Some(bytes) = settings.retain_bytes {
-        chosen.output.retained_bytes = bytes;
-    }
+    chosen.output.retained_bytes = settings
+        .retain_bytes
+        .unwrap_or(chosen.output.retained_bytes);
+    chosen.output.retained_chunks = settings
+        .retain_chunks
+        .unwrap_or(chosen.output.retained_chunks);
+    chosen.retained_in_all = settings.retain_total_bytes;
     chosen
-}
-
-/// The limits in force, as `environment/info` names them.
-fn limits(settings: &Settings, processes: &process::Settings) -> Vec<(&'static str, u64)> {
-    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    vec![
-        ("messageBytes", count(MESSAGE_BYTES_MAX)),
-        ("frameBytes", count(FRAME_BYTES_MAX)),
-        ("messageBytesInAll", count(MESSAGE_BYTES_IN_ALL_MAX)),
-        ("messageDepth", count(rpc::Limits::default().depth_max)),
-        ("messageValues", count(rpc::Limits::default().values_max)),
-        ("requestIdBytes", count(rpc::ID_BYTES_MAX)),
-        ("requestsInFlight", count(connection::IN_FLIGHT_MAX)),
-        (
-            "callsAtOnce",
-            count(settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE)),
-        ),
-        ("answersQueued", count(connection::ANSWERS_MAX)),
-        ("answerBytesQueued", count(connection::ANSWER_BYTES_MAX)),
-        ("processIdBytes", count(dispatch::PROCESS_ID_BYTES_MAX)),
-        ("writeIdBytes", count(dispatch::WRITE_ID_BYTES_MAX)),
-        ("processesPerSession", count(processes.per_session)),
-        ("processes", count(processes.in_all)),
-        ("argumentsAndVariables", count(os::STRINGS_MAX)),
-        ("unreadStdinBytes", count(process::UNREAD_STDIN_MAX)),
-        ("rememberedProcesses", count(processes.remembered_max)),
-        ("retainedBytes", count(processes.output.retained_bytes)),
-        ("retainedChunks", count(processes.output.retained_chunks)),
-        ("readFileBytes", fs::READ_FILE_BYTES_MAX),
-        ("fileHandles", count(fs::HANDLES_MAX)),
-        ("fileHandleIdBytes", count(fs::HANDLE_ID_BYTES_MAX)),
-        ("fileBlockBytes", count(fs::BLOCK_BYTES_MAX)),
-        ("readDirectoryEntries", count(fs::DIRECTORY_ENTRIES_MAX)),
-        ("walkDepth", fs::WALK_DEPTH_MAX),
-        ("walkDirectories", fs::WALK_DIRECTORIES_MAX),
-        ("walkEntries", fs::WALK_ENTRIES_MAX),
-        ("walkBytes", count(fs::WALK_BYTES_MAX)),
-        ("treeEntries", fs::TREE_ENTRIES_MAX),
-        ("treeSeconds", fs::TREE_TIME_MAX.as_secs()),
-        ("watchedPaths", count(watch::PATHS_MAX)),
-        ("httpBodyBytes", count(http::BODY_BYTES_MAX)),
-        ("httpRedirects", count(http::REDIRECTS_MAX)),
-        ("httpHeadBytes", count(http::HEAD_BYTES_MAX)),
-        ("httpRequestsAtOnce", count(dispatch::REQUESTS_AT_ONCE)),
-        ("httpStreams", count(dispatch::STREAMS_MAX)),
-        ("detachedSeconds", settings.detached.as_secs()),
-        ("detachedSessions", count(session::DETACHED_OF_OWNER_MAX)),
-        ("connections", count(listen::CONNECTIONS_MAX)),
-        ("unknownConnections", count(listen::UNKNOWN_MAX)),
-        ("pingSeconds", settings.ping_interval.as_secs()),
-    ]
 }
 
 impl fmt::Debug for Server {

@@ -10,12 +10,19 @@
 //! Owns the ids and the clock of each session. What a session holds (its processes) is a type
 //! parameter: this module never looks inside, so its whole life can be tested without a process.
 //! A session is attached to at most one connection, proven by the one [`Attachment`] there is.
+//!
+//! A *durable* session is another kind: any number of connections of its owner may have it at the
+//! same time, it lives for as long as its own terms say after the last of them, and an owner who
+//! has too many is refused another rather than deprived of one that still does something.
+
+mod durable;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use farstep_protocol::method::initialize::SessionTerms;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -27,6 +34,9 @@ const DETACHED_MAX: usize = 1024;
 /// Detached sessions of one owner at once (`security` SR-29); beyond it that owner's oldest goes
 /// early, and nobody else's.
 pub(crate) const DETACHED_OF_OWNER_MAX: usize = 32;
+
+pub(crate) use durable::{DURABLE_OF_OWNER_MAX, TooMany};
+use durable::{Durable, Kept};
 
 /// The secret name of a session: 244 random bits (SR-27 asks for 128 or more). Prints only enough of itself to tell two apart
 /// in a log, because whoever knows all of it may resume the session.
@@ -81,6 +91,8 @@ struct Table<T> {
     /// since, which its `detachment` number tells.
     queue: VecDeque<Waiting>,
     detachments: u64,
+    /// Durable sessions without a connection.
+    kept: Kept,
 }
 
 struct Entry<T> {
@@ -94,6 +106,7 @@ struct Entry<T> {
 enum State {
     Attached,
     Detached { detachment: u64 },
+    Durable(Durable),
 }
 
 struct Waiting {
@@ -108,6 +121,7 @@ impl<T> Sessions<T> {
             sessions: HashMap::new(),
             queue: VecDeque::new(),
             detachments: 0,
+            kept: Kept::default(),
         };
         Sessions {
             table: Mutex::new(table),
@@ -130,32 +144,56 @@ impl<T> Sessions<T> {
             sessions: Arc::clone(self),
             id,
             content,
+            hold: Hold::Alone,
         }
     }
 
-    /// Attaches the session that `id` names. Of two that try at once exactly one succeeds. Another
+    /// Attaches the session that `id` names. Of two that try at once exactly one succeeds, unless
+    /// it is durable; one that is and is only peeked at does not start its clock anew. Another
     /// owner's session is as unknown as one that does not exist (`security` SR-27).
     pub(crate) fn resume(
         self: &Arc<Self>,
         id: &str,
         owner: Option<&str>,
+        peek: bool,
     ) -> Result<Attachment<T>, ResumeError> {
         let id = SessionId(id.into());
         let mut table = self.table();
-        let entry = table.sessions.get_mut(&id);
+        let Table { sessions, kept, .. } = &mut *table;
+        let entry = sessions.get_mut(&id);
         let entry = entry
             .filter(|entry| entry.owner.as_deref() == owner)
             .ok_or(ResumeError::Unknown)?;
-        if entry.state == State::Attached {
-            return Err(ResumeError::Attached);
-        }
-        entry.state = State::Attached;
+        let hold = match &mut entry.state {
+            State::Attached => return Err(ResumeError::Attached),
+            State::Detached { .. } => {
+                entry.state = State::Attached;
+                Hold::Alone
+            }
+            State::Durable(durable) => {
+                let terms = durable.terms();
+                if peek {
+                    Hold::Peek(terms)
+                } else {
+                    durable.join(kept);
+                    Hold::Shared(terms)
+                }
+            }
+        };
         let content = Arc::clone(&entry.content);
         Ok(Attachment {
             sessions: Arc::clone(self),
             id,
             content,
+            hold,
         })
+    }
+
+    /// Whether `owner` could name a session so.
+    pub(crate) fn has(&self, id: &str, owner: Option<&str>) -> bool {
+        let table = self.table();
+        let entry = table.sessions.get(&SessionId(id.into()));
+        entry.is_some_and(|entry| entry.owner.as_deref() == owner)
     }
 
     /// Waits until sessions have been detached for too long, and takes them out. The caller ends
@@ -195,9 +233,15 @@ impl<T> Sessions<T> {
         let mut table = self.table();
         table.detachments += 1;
         let detachment = table.detachments;
-        let Some(entry) = table.sessions.get_mut(id) else {
+        let Table { sessions, kept, .. } = &mut *table;
+        let Some(entry) = sessions.get_mut(id) else {
             return; // Taken by `take_all`.
         };
+        if let State::Durable(durable) = &mut entry.state {
+            durable.leave(id, kept, detachment);
+            drop(table);
+            return self.detached.notify_one();
+        }
         entry.state = State::Detached { detachment };
         let owner = entry.owner.clone();
         table.queue.push_back(Waiting {
@@ -215,10 +259,11 @@ impl<T> Sessions<T> {
 
     fn next_expiry(&self) -> Option<Instant> {
         let table = self.table();
-        let first = table.queue.front()?;
         // Too many: the oldest is due at once.
         let is_over = table.queue.len() > DETACHED_MAX;
-        Some(if is_over { Instant::now() } else { first.until })
+        let first = table.queue.front();
+        let first = first.map(|first| if is_over { Instant::now() } else { first.until });
+        first.into_iter().chain(table.kept.next_due()).min()
     }
 
     fn take_expired(&self, now: Instant) -> Vec<(SessionId, Arc<T>)> {
@@ -235,6 +280,11 @@ impl<T> Sessions<T> {
                 && let Some(entry) = table.sessions.remove(&first.id)
             {
                 expired.push((first.id, entry.content));
+            }
+        }
+        while let Some(id) = table.kept.take_due(now) {
+            if let Some(entry) = table.sessions.remove(&id) {
+                expired.push((id, entry.content));
             }
         }
         expired
@@ -258,8 +308,9 @@ impl<T> Table<T> {
 
     /// Makes the oldest detached session of an owner due at once when there are too many of them.
     fn hasten_oldest_of(&mut self, owner: Option<&str>) {
-        let detached =
-            |entry: &&Entry<T>| entry.owner.as_deref() == owner && entry.state != State::Attached;
+        let detached = |entry: &&Entry<T>| {
+            entry.owner.as_deref() == owner && matches!(entry.state, State::Detached { .. })
+        };
         if self.sessions.values().filter(detached).count() <= DETACHED_OF_OWNER_MAX {
             return;
         }
@@ -289,11 +340,24 @@ impl<T> fmt::Debug for Sessions<T> {
     }
 }
 
-/// The proof that a session is attached, held by its one connection. Dropping it detaches.
+/// The proof that a session is attached, held by its one connection, or by each of a durable one.
+/// Dropping it detaches.
 pub(crate) struct Attachment<T> {
     sessions: Arc<Sessions<T>>,
     id: SessionId,
     content: Arc<T>,
+    hold: Hold,
+}
+
+/// How a connection has its session.
+#[derive(Clone, Copy)]
+enum Hold {
+    /// Nobody else has it.
+    Alone,
+    /// Others may.
+    Shared(SessionTerms),
+    /// As if it had not.
+    Peek(SessionTerms),
 }
 
 impl<T> Attachment<T> {
@@ -304,11 +368,22 @@ impl<T> Attachment<T> {
     pub(crate) fn content(&self) -> &Arc<T> {
         &self.content
     }
+
+    /// The terms of a durable session, as they were when it was attached.
+    pub(crate) fn terms(&self) -> Option<SessionTerms> {
+        match self.hold {
+            Hold::Alone => None,
+            Hold::Shared(terms) | Hold::Peek(terms) => Some(terms),
+        }
+    }
 }
 
 impl<T> Drop for Attachment<T> {
     fn drop(&mut self) {
-        self.sessions.detach(&self.id);
+        match self.hold {
+            Hold::Alone | Hold::Shared(_) => self.sessions.detach(&self.id),
+            Hold::Peek(_) => {}
+        }
     }
 }
 
@@ -334,17 +409,17 @@ mod tests {
         let first = sessions.open(None, "processes");
         let id = first.id().reveal().to_owned();
         assert_eq!(
-            sessions.resume(&id, None).unwrap_err(),
+            sessions.resume(&id, None, false).unwrap_err(),
             ResumeError::Attached
         );
         drop(first);
-        let again = sessions.resume(&id, None).unwrap();
+        let again = sessions.resume(&id, None, false).unwrap();
         assert_eq!(
             (**again.content(), again.id().reveal()),
             ("processes", id.as_str())
         );
         assert_eq!(
-            sessions.resume(&id, None).unwrap_err(),
+            sessions.resume(&id, None, false).unwrap_err(),
             ResumeError::Attached
         );
     }
@@ -353,7 +428,7 @@ mod tests {
     async fn ids_that_were_never_given_out_are_unknown() {
         for id in ["", "nope", "00000000-0000-4000-8000-000000000000"] {
             assert_eq!(
-                sessions().resume(id, None).unwrap_err(),
+                sessions().resume(id, None, false).unwrap_err(),
                 ResumeError::Unknown
             );
         }
@@ -370,7 +445,7 @@ mod tests {
         );
         assert_eq!(began.elapsed(), KEEP);
         assert_eq!(
-            sessions.resume(id.reveal(), None).unwrap_err(),
+            sessions.resume(id.reveal(), None, false).unwrap_err(),
             ResumeError::Unknown
         );
     }
@@ -380,7 +455,7 @@ mod tests {
         let sessions = sessions();
         let id = sessions.open(None, "kept").id().clone();
         tokio::time::advance(KEEP - Duration::from_secs(1)).await;
-        drop(sessions.resume(id.reveal(), None).unwrap());
+        drop(sessions.resume(id.reveal(), None, false).unwrap());
         let began = Instant::now();
         assert_eq!(sessions.expired().await.len(), 1);
         assert_eq!(began.elapsed(), KEEP);
@@ -390,7 +465,7 @@ mod tests {
     async fn an_attached_session_never_expires() {
         let sessions = sessions();
         let id = sessions.open(None, "held").id().clone();
-        let held = sessions.resume(id.reveal(), None).unwrap();
+        let held = sessions.resume(id.reveal(), None, false).unwrap();
         let waited = tokio::time::timeout(KEEP * 10, sessions.expired()).await;
         assert!(waited.is_err());
         drop(held);
@@ -418,11 +493,15 @@ mod tests {
         let sessions = sessions();
         let theirs = sessions.open(Some("them".into()), "theirs").id().clone();
         for owner in [None, Some("us"), Some("")] {
-            let refused = sessions.resume(theirs.reveal(), owner).unwrap_err();
+            let refused = sessions.resume(theirs.reveal(), owner, false).unwrap_err();
             assert_eq!(refused, ResumeError::Unknown);
         }
-        let held = sessions.resume(theirs.reveal(), Some("them")).unwrap();
-        let refused = sessions.resume(theirs.reveal(), Some("us")).unwrap_err();
+        let held = sessions
+            .resume(theirs.reveal(), Some("them"), false)
+            .unwrap();
+        let refused = sessions
+            .resume(theirs.reveal(), Some("us"), false)
+            .unwrap_err();
         assert_eq!(refused, ResumeError::Unknown);
         drop(held);
     }
@@ -437,6 +516,10 @@ mod tests {
         }
         let expired = sessions.expired().await;
         assert_eq!(expired, [(first, Arc::new("first"))]);
-        drop(sessions.resume(other.reveal(), Some("other")).unwrap());
+        drop(
+            sessions
+                .resume(other.reveal(), Some("other"), false)
+                .unwrap(),
+        );
     }
 }

@@ -27,7 +27,8 @@ pub async fn serve_stdio(server: &Arc<Server>, stop: &CancellationToken) -> Stdi
         ..Who::default()
     };
     let span = tracing::info_span!("connection", conn = 1);
-    let serving = connection::serve(server, wire, who, stop);
+    // Whoever started this process decides for how long it waits.
+    let serving = connection::serve(server, wire, who, None, stop);
     let (end, _wire) = serving.instrument(span).await;
     match end {
         End::Closed | End::Stopping => StdioEnd::Orderly,
@@ -39,7 +40,7 @@ pub async fn serve_stdio(server: &Arc<Server>, stop: &CancellationToken) -> Stdi
             );
             StdioEnd::Failed
         }
-        end @ (End::Broken(_) | End::Torn(_)) => {
+        end @ (End::Broken(_) | End::Torn(_) | End::Unheard) => {
             tracing::error!(%end, "the connection failed, so the executor ends");
             StdioEnd::Failed
         }

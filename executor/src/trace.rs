@@ -9,30 +9,11 @@
 //! and counted, as the standard wants, because tracing must never break a call. With the feature
 //! `otel` and a collector the commands belong to the call's own span, else to the caller's.
 
-#[cfg_attr(feature = "otel", path = "trace/otel.rs")]
-#[cfg_attr(not(feature = "otel"), path = "trace/none.rs")]
-mod export;
-
 use farstep_protocol::rpc::Trace;
 use tracing::Span;
 
-pub use export::{ExportError, Exporter};
-
 const TRACEPARENT: &str = "TRACEPARENT";
 const TRACESTATE: &str = "TRACESTATE";
-
-/// The variables that name a collector. Without one nothing is sent anywhere.
-const ENDPOINTS: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-];
-
-/// Whether the environment wants spans exported, by the variables of the OpenTelemetry standard.
-fn names_collector(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-    let is_disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.trim() == "true");
-    !is_disabled && ENDPOINTS.iter().any(|name| set(name).is_some())
-}
 
 /// A trace context that is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +38,15 @@ impl TraceContext {
 
     /// Makes it the parent of a span that has not begun, if anybody collects spans.
     pub(crate) fn adopt(&self, span: &Span) {
-        export::set_parent(span, self);
+        farstep_telemetry::adopt(span, &self.clone().into());
     }
 
     /// What commands of the call that `span` stands for belong to: the span if it is collected,
     /// else what the call itself belongs to.
     pub(crate) fn for_commands(span: &Span, of_call: Option<TraceContext>) -> Option<TraceContext> {
-        export::context_of(span).or(of_call)
+        farstep_telemetry::trace_of(span)
+            .and_then(TraceContext::of)
+            .or(of_call)
     }
 
     /// The variables that tell a command, unless its caller, whose names are `is_set`, did.
@@ -75,6 +58,15 @@ impl TraceContext {
         let state = self.state.map(|state| (TRACESTATE.to_owned(), state));
         let parent = (TRACEPARENT.to_owned(), self.parent);
         [parent].into_iter().chain(state).collect()
+    }
+}
+
+impl From<TraceContext> for Trace {
+    fn from(context: TraceContext) -> Trace {
+        Trace {
+            traceparent: Some(context.parent),
+            tracestate: context.state,
+        }
     }
 }
 

@@ -97,6 +97,28 @@ fn an_audit_log_is_checked_and_what_was_changed_is_found() {
 }
 
 #[test]
+fn every_flag_is_on_a_page() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+    let pages: String = std::fs::read_dir(docs)
+        .unwrap()
+        .map(|page| std::fs::read_to_string(page.unwrap().path()).unwrap())
+        .collect();
+    let help = Command::new(PROGRAM).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags: Vec<&str> = help
+        .split_whitespace()
+        .filter(|word| word.starts_with("--"))
+        .map(|word| word.trim_end_matches([':', ';', ',', '`', '.']))
+        .collect();
+    assert!(flags.contains(&"--listen") && flags.len() > 20, "{flags:?}");
+    let missing: Vec<_> = flags
+        .iter()
+        .filter(|flag| !pages.contains(**flag))
+        .collect();
+    assert!(missing.is_empty(), "docs/ does not name {missing:?}");
+}
+
+#[test]
 fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -168,6 +190,44 @@ fn a_stdio_executor_ends_with_a_message_when_its_caller_breaks_the_rules() {
     assert_eq!(status.code(), Some(1));
     assert!(stderr.contains("unknown notification"), "{stderr}");
     drop(stdin);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nobody() {
+    let mut child = Command::new(PROGRAM)
+        .args(["--audit-file", "off", "--listen", "stdio"])
+        .env("FARSTEP_LOG", "trace")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    stdin.write_all(HANDSHAKE).unwrap();
+    stdout.next().unwrap().unwrap();
+    // Several lines each, of which a pipe holds a few hundred.
+    for id in 0..2000 {
+        writeln!(stdin, "{{\"id\":{id},\"method\":\"environment/status\"}}").unwrap();
+        let answer = stdout.next().unwrap().unwrap();
+        assert!(answer.contains("ready"), "{answer}");
+    }
+    // From now on somebody reads.
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = stderr.find(|line| {
+        let status = b"{\"id\":1,\"method\":\"environment/status\"}\n";
+        stdin.write_all(status).unwrap();
+        stdout.next().unwrap().unwrap();
+        line.as_ref()
+            .unwrap()
+            .contains("lines of the log were lost")
+    });
+    assert!(told.is_some());
+    drop(stdin);
+    for line in stderr {
+        line.unwrap();
+    }
+    assert!(child.wait().unwrap().success());
 }
 
 const HANDSHAKE: &[u8] =

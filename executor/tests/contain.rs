@@ -240,6 +240,35 @@ async fn a_guardian_that_is_killed_or_stopped_is_there_again() {
     until("the guardian goes", || !exists(second)).await;
 }
 
+/// What no guardian can help: nobody is left who would sweep. The kernel ends the programs
+/// themselves, and who left its session stays for whoever manages the executor to end.
+#[tokio::test]
+async fn an_executor_killed_together_with_its_guardian_takes_its_programs_along() {
+    let executor = Executor::start();
+    let mut wire = Wire::open(&executor.url).await;
+    let place = Place::new();
+    let script = place.script("setsid @/sleep 1000 & exec @/sleep 999");
+    wire.start("p", false, &script).await;
+    wire.start("t", true, &place.script("exec @/sleep 998"))
+        .await;
+    place.until_sleeping(3, "a child and two programs").await;
+    let guardian = guardian(executor.pid()).unwrap();
+    // Stopped, it posts no other guardian.
+    executor.signal(Signal::STOP);
+    kill_process(guardian, Signal::KILL).unwrap();
+    executor.end(Signal::KILL);
+    until("the programs end", || place.processes().len() <= 1).await;
+    let left: Vec<_> = place
+        .processes()
+        .into_iter()
+        .map(|(_, line)| line)
+        .collect();
+    let [left] = &*left else {
+        panic!("{left:?}");
+    };
+    assert!(left.ends_with("\u{0}1000\u{0}"), "{left}");
+}
+
 #[tokio::test]
 async fn who_takes_its_mark_off_is_known_by_its_ancestors() {
     let executor = Executor::start();

@@ -231,3 +231,75 @@ fn memory_stays_bounded_however_large_a_file_is() {
     assert_eq!(std::fs::metadata(&copy).unwrap().len(), 46 * MIB as u64);
     check(&executor, "the largest messages", 160);
 }
+
+#[test]
+fn a_copy_can_go_on_know_what_arrived_and_appear_in_one_step() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let uri = |name: &str| format!("file://{}/{name}", folder.path().display());
+    std::fs::write(folder.path().join("partial"), "hello, wrld").unwrap();
+    let mut executor = Executor::start();
+    let mut answer = |method: &str, params: Value| -> Value {
+        executor.post(method, params);
+        let answer: Value = serde_json::from_str(&executor.answer()).unwrap();
+        answer["result"].clone()
+    };
+    let open = json!({"handleId": "h", "path": uri("partial"), "mode": "farstepUpdate",
+        "farstepLength": 8});
+    assert_eq!(answer("fs/open", open), json!({"handleId": "h"}));
+    let block = json!({"handleId": "h", "offset": 8, "chunk": STANDARD.encode_to_string("orld")});
+    assert_eq!(answer("fs/writeBlock", block), json!({}));
+    assert_eq!(
+        answer("fs/close", json!({"handleId": "h"}))["handleId"],
+        Value::Null
+    );
+    assert_eq!(
+        answer(
+            "fs/farstepDigest",
+            json!({"path": uri("partial"), "length": 5})
+        ),
+        json!({"sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+            "length": 5})
+    );
+    let mode = json!({"path": uri("partial"), "mode": 0o640});
+    assert_eq!(answer("fs/farstepSetMode", mode), json!({}));
+    let times = json!({"path": uri("partial"), "modifiedAtMs": 1_700_000_000_123_i64});
+    assert_eq!(answer("fs/farstepSetTimes", times), json!({}));
+    let names = json!({"sourcePath": uri("partial"), "destinationPath": uri("whole")});
+    assert_eq!(answer("fs/farstepRename", names), json!({}));
+    let whole = folder.path().join("whole");
+    assert_eq!(std::fs::read(&whole).unwrap(), b"hello, world");
+    assert_eq!(
+        whole.metadata().unwrap().permissions().mode() & 0o7777,
+        0o640
+    );
+    let described = answer("fs/getMetadata", json!({"path": uri("whole")}));
+    assert_eq!(described["farstepMode"], json!(0o640));
+    assert_eq!(described["modifiedAtMs"], json!(1_700_000_000_123_i64));
+}
+
+#[test]
+fn zeros_are_told_by_their_number_to_who_asks_for_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(10).unwrap();
+    let mut executor = Executor::start();
+    let path = format!("file://{}", file.path().display());
+    executor.call("fs/open", json!({"handleId": "h", "path": path}));
+    let mut read = |params: Value| -> Value {
+        executor.post("fs/readBlock", params);
+        let answer: Value = serde_json::from_str(&executor.answer()).unwrap();
+        answer["result"].clone()
+    };
+    assert_eq!(
+        read(json!({"handleId": "h", "offset": 8, "len": 4, "farstepZeros": true})),
+        json!({"chunk": "", "eof": true, "farstepZeros": 2})
+    );
+    assert_eq!(
+        read(json!({"handleId": "h", "offset": 8, "len": 2})),
+        json!({"chunk": "AAA=", "eof": false})
+    );
+    assert_eq!(
+        read(json!({"handleId": "h", "offset": 10, "len": 2, "farstepZeros": true})),
+        json!({"chunk": "", "eof": true})
+    );
+}

@@ -4,15 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::post;
-use prost::Message as _;
+use farstep_telemetry::testing::Collector;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -20,68 +15,6 @@ use tokio::process::{Child, Command};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-// The parts of OTLP that are looked at.
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Export {
-    #[prost(message, repeated, tag = "1")]
-    resources: Vec<ResourceSpans>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ResourceSpans {
-    #[prost(message, repeated, tag = "2")]
-    scopes: Vec<ScopeSpans>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ScopeSpans {
-    #[prost(message, repeated, tag = "2")]
-    spans: Vec<Span>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Span {
-    #[prost(bytes = "vec", tag = "1")]
-    trace: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "4")]
-    parent: Vec<u8>,
-    #[prost(string, tag = "5")]
-    name: String,
-}
-
-/// A collector that keeps what it is sent.
-struct Collector {
-    address: SocketAddr,
-    bodies: Arc<Mutex<Vec<Bytes>>>,
-}
-
-impl Collector {
-    async fn start() -> Collector {
-        let bodies: Arc<Mutex<Vec<Bytes>>> = Arc::default();
-        let kept = Arc::clone(&bodies);
-        let keep = post(move |body: Bytes| async move { kept.lock().unwrap().push(body) });
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        let routes = Router::new().route("/v1/traces", keep);
-        tokio::spawn(async move { axum::serve(tcp, routes).await });
-        Collector { address, bodies }
-    }
-
-    fn spans(&self) -> HashMap<String, Span> {
-        let bodies = self.bodies.lock().unwrap();
-        bodies
-            .iter()
-            .flat_map(|body| Export::decode(body.clone()).unwrap().resources)
-            .flat_map(|resource| resource.scopes)
-            .flat_map(|scope| scope.spans)
-            .map(|span| (span.name.clone(), span))
-            .collect()
-    }
-}
 
 /// An executor on its standard streams, with a handshake behind it.
 struct Executor {

@@ -115,11 +115,12 @@ async fn the_executor_cannot_be_looked_into_by_what_it_runs() {
 }
 
 #[tokio::test]
-async fn core_dumps_are_off_for_the_executor_and_as_before_for_programs() {
+async fn core_dumps_are_off_and_files_many_for_the_executor_and_both_as_before_for_programs() {
     let executor = Executor::with(|command| {
         let mut limited = Command::new("prlimit");
         limited
-            .args(["--core=4096:8192", PROGRAM, "--listen", "ws://127.0.0.1:0"])
+            .args(["--core=4096:8192", "--nofile=300:3000"])
+            .args([PROGRAM, "--listen", "ws://127.0.0.1:0"])
             .envs(
                 command
                     .get_envs()
@@ -129,19 +130,19 @@ async fn core_dumps_are_off_for_the_executor_and_as_before_for_programs() {
             .stderr(std::process::Stdio::null());
         *command = limited;
     });
-    let core = |limits: &str| {
-        let line = limits
-            .lines()
-            .find(|line| line.starts_with("Max core file size"));
-        let line = line.unwrap().split_whitespace().skip(4).take(2);
-        line.map(str::to_owned).collect::<Vec<_>>()
+    let both = |limits: &str| {
+        ["Max core file size", "Max open files"].map(|name| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name));
+            let limits = line.unwrap().split_whitespace().take(2);
+            limits.map(str::to_owned).collect::<Vec<_>>()
+        })
     };
     let pid = executor.pid().as_raw_nonzero();
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    assert_eq!(core(&limits), ["0", "8192"]);
+    assert_eq!(both(&limits), [["0", "8192"], ["3000", "3000"]]);
     let mut wire = Wire::open(&executor.url).await;
     let said = run(&mut wire, "p", "cat /proc/$$/limits", Value::Null).await;
-    assert_eq!(core(&said), ["4096", "8192"]);
+    assert_eq!(both(&said), [["4096", "8192"], ["300", "3000"]]);
 }
 
 #[tokio::test]
@@ -225,7 +226,7 @@ async fn the_last_process_of_a_session_is_its_256th() {
     let refused = wire.try_start("257", false, &argv).await.unwrap_err();
     assert_eq!(
         refused,
-        json!({"code": -32600, "message": "this session runs 256 processes already"})
+        json!({"code": -32600, "message": "this session has 256 processes already"})
     );
     // Another session has its own.
     let mut other = Wire::open(&executor.url).await;

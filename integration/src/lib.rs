@@ -11,6 +11,7 @@
 //!      └──▶ Link (delay, record) ──▶ farstep-executor / codex exec-server
 //! ```
 
+mod background;
 mod faulty;
 mod follower;
 mod lab;
@@ -20,9 +21,14 @@ mod mock;
 mod model;
 mod peer;
 mod programs;
+mod rendezvous;
 mod running;
+mod sshd;
+mod swallow;
+mod transcript;
 mod wire;
 
+pub use background::Backgrounds;
 pub use faulty::{Fate, FaultyLink};
 pub use follower::{Follower, Wrong, decode, encode};
 pub use lab::{Executor, Lab, Memory};
@@ -31,8 +37,12 @@ pub use luck::Luck;
 pub use mock::MockModel;
 pub use model::{Reply, ScriptedModel};
 pub use peer::Peer;
-pub use programs::Programs;
+pub use programs::{Programs, recipe, static_executor};
+pub use rendezvous::{Recorder, Rendezvous, Role};
 pub use running::{Finished, Running};
+pub use sshd::{Sshd, find, script as shell_script};
+pub use swallow::Swallower;
+pub use transcript::{Stage, check_page};
 pub use wire::{Outcome, Refusal, SESSION_ATTACHED, Wire, script};
 
 /// How long anything in a test may take before it counts as stuck.

@@ -6,13 +6,17 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The two programs, built.
+use crate::need;
+
+/// The programs, built.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The orchestrator.
     pub farstep: PathBuf,
     /// The executor.
     pub executor: PathBuf,
+    /// The rendezvous.
+    pub rendezvous: PathBuf,
 }
 
 impl Programs {
@@ -41,6 +45,8 @@ fn build() -> Result<Programs> {
             "farstep",
             "--bin",
             "farstep-executor",
+            "--bin",
+            "farstep-rendezvous",
         ])
         .output()
         .context("cargo could not be started")?;
@@ -60,5 +66,38 @@ fn build() -> Result<Programs> {
     Ok(Programs {
         farstep: folder.join(format!("farstep{suffix}")),
         executor: folder.join(format!("farstep-executor{suffix}")),
+        rendezvous: folder.join(format!("farstep-rendezvous{suffix}")),
     })
+}
+
+/// The executor that runs whatever C library is there, if it was built.
+pub fn static_executor() -> Option<PathBuf> {
+    let named = std::env::var_os("FARSTEP_STATIC_EXECUTOR").map(PathBuf::from);
+    need(
+        named.filter(|program| program.is_file()),
+        "the static executor: FARSTEP_STATIC_EXECUTOR names no program",
+    )
+}
+
+/// What a recipe of `docs/environments.md` starts: the program and its arguments.
+pub fn recipe(id: &str) -> Result<Vec<String>> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/environments.md");
+    let page = std::fs::read_to_string(page)?;
+    let (_, recipes) = page.split_once("\n## Recipes\n").context("no recipes")?;
+    let block = recipes.split_once("```toml\n").map(|(_, rest)| rest);
+    let (block, _) = block
+        .and_then(|rest| rest.split_once("\n```"))
+        .context("no block of recipes")?;
+    let file: toml::Table = toml::from_str(block)?;
+    let entries = file["environments"].as_array().context("no entries")?;
+    let entry = entries
+        .iter()
+        .find(|entry| entry["id"].as_str() == Some(id));
+    let entry = entry.with_context(|| format!("no recipe `{id}`"))?;
+    let arguments = entry["args"].as_array().context("no arguments")?;
+    let words = std::iter::once(&entry["program"]).chain(arguments);
+    let words = words.map(|word| Some(word.as_str()?.to_owned()));
+    words
+        .collect::<Option<_>>()
+        .context("a word that is no text")
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
@@ -98,6 +98,13 @@ impl Running {
     /// Sends a signal.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
         Ok(rustix::process::kill_process(self.pid()?, signal)?)
+    }
+
+    /// Writes to its standard input.
+    pub async fn say(&mut self, text: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("its input is closed")?;
+        stdin.write_all(text.as_bytes()).await?;
+        Ok(stdin.flush().await?)
     }
 
     /// Closes its standard input.

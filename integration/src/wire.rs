@@ -165,18 +165,22 @@ impl Wire {
     }
 
     /// The next message as it arrived, without sorting; `None` when the connection ended, in
-    /// whatever way.
+    /// whatever way. An error when neither happens in time, however many pings come meanwhile.
     pub async fn arrival(&mut self) -> Result<Option<Value>> {
-        loop {
-            match in_time(self.from.next()).await? {
-                None | Some(Err(_)) | Some(Ok(Message::Close(_))) => return Ok(None),
-                Some(Ok(Message::Text(text))) => {
-                    let message = serde_json::from_str(&text);
-                    return Ok(Some(message.with_context(|| format!("no JSON: {text}"))?));
+        let text = in_time(async {
+            loop {
+                match self.from.next().await {
+                    None | Some(Err(_)) | Some(Ok(Message::Close(_))) => return None,
+                    Some(Ok(Message::Text(text))) => return Some(text),
+                    Some(Ok(_)) => {}
                 }
-                Some(Ok(_)) => {}
             }
-        }
+        });
+        let Some(text) = text.await? else {
+            return Ok(None);
+        };
+        let message = serde_json::from_str(&text);
+        Ok(Some(message.with_context(|| format!("no JSON: {text}"))?))
     }
 
     /// Reads to the end of the connection, and counts the messages.

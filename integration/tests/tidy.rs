@@ -48,13 +48,20 @@ fn ours(folder: &str) -> BTreeSet<String> {
 #[test]
 fn who_imports_whom_is_as_drawn() {
     // docs/architecture.md draws it; an arrow that is missing here is missing on purpose.
-    let allowed: [(&str, &[&str]); 6] = [
+    let allowed: [(&str, &[&str]); 9] = [
         ("path-uri", &[]),
+        ("harden", &[]),
         ("protocol", &["farstep-path-uri"]),
-        ("protocol/transport", &[]),
+        ("protocol/transport", &["farstep-protocol"]),
         (
             "executor",
-            &["farstep-path-uri", "farstep-protocol", "farstep-transport"],
+            &[
+                "farstep-harden",
+                "farstep-path-uri",
+                "farstep-protocol",
+                "farstep-telemetry",
+                "farstep-transport",
+            ],
         ),
         (
             "environments",
@@ -64,8 +71,21 @@ fn who_imports_whom_is_as_drawn() {
             "orchestrator",
             &[
                 "farstep-environments",
+                "farstep-harden",
                 "farstep-path-uri",
                 "farstep-protocol",
+                "farstep-telemetry",
+            ],
+        ),
+        ("telemetry", &["farstep-protocol"]),
+        // Without `protocol::noise`: a relay that cannot decrypt needs no promise not to.
+        (
+            "rendezvous",
+            &[
+                "farstep-harden",
+                "farstep-protocol",
+                "farstep-telemetry",
+                "farstep-transport",
             ],
         ),
     ];
@@ -89,6 +109,9 @@ fn every_member_is_on_the_list_above_or_stands_aside() {
         "executor",
         "environments",
         "orchestrator",
+        "rendezvous",
+        "telemetry",
+        "harden",
         "integration",
         "xtask",
     ];
@@ -104,6 +127,9 @@ fn nobody_imports_the_test_bench() {
         "executor",
         "environments",
         "orchestrator",
+        "rendezvous",
+        "telemetry",
+        "harden",
         "xtask",
     ] {
         assert!(
@@ -235,6 +261,47 @@ fn every_method_of_the_wire_is_documented() {
         missing.is_empty(),
         "docs/protocol.md does not name {missing:?}"
     );
+}
+
+/// What does the work of the commands a person types, and could do it for anybody else.
+const FREE_OF_THE_TERMINAL: [&str; 10] = [
+    "files/copy/claim.rs",
+    "files/copy/pump.rs",
+    "files/copy/root.rs",
+    "files/copy/seal.rs",
+    "files/copy/transfer.rs",
+    "files/copy/tree/here.rs",
+    "files/copy/tree/there.rs",
+    "files/file.rs",
+    "jobs/follow.rs",
+    "jobs/store.rs",
+];
+
+#[test]
+fn what_does_the_work_knows_no_terminal() {
+    let folder = root().join("orchestrator/src");
+    for name in FREE_OF_THE_TERMINAL {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        for word in [
+            "render::note",
+            "render::print",
+            "println!",
+            "stdout()",
+            "stderr()",
+            "is_terminal",
+        ] {
+            assert!(!text.contains(word), "{name} has {word}");
+        }
+    }
+    let mut sources_of_calls = Vec::new();
+    sources(
+        &root().join("environments/src/client"),
+        &mut sources_of_calls,
+    );
+    for path in sources_of_calls {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("println!"), "{}", path.display());
+    }
 }
 
 #[test]

@@ -3,12 +3,22 @@
 //! This module owns names, help texts and the shape of arguments. It refuses to know what a
 //! command does: each subcommand hands a struct of plain values to the module of its name.
 
+mod files;
+mod jobs;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::connect::ConnectArgs;
 use crate::demo::DemoArgs;
+use crate::env_cmd::{AddArgs, DefaultArgs, ExportArgs, ForgetArgs, RemoveArgs};
+use crate::ssh::SshArgs;
+
+pub use files::{CatArgs, CpArgs, Links, LsArgs, MkdirArgs, RmArgs};
+pub use jobs::{KillArgs, KillSignal, LogsArgs, PsArgs, WaitArgs};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -30,8 +40,36 @@ pub enum Command {
     Run(RunArgs),
     /// Run one command in an environment, without a model
     Exec(ExecArgs),
-    /// Look at the configured environments
+    /// Open an environment's own shell on this terminal
+    Shell(ShellArgs),
+    /// Run one command, or a shell, on a machine you can log in to, without setting it up
+    Ssh(SshArgs),
+    /// Copy files between this machine and environments, or between two of them
+    Cp(CpArgs),
+    /// List a directory of an environment
+    Ls(LsArgs),
+    /// Show files of an environment
+    Cat(CatArgs),
+    /// Remove files and directories of an environment
+    Rm(RmArgs),
+    /// Make directories in an environment
+    Mkdir(MkdirArgs),
+    /// List the commands that run on without us
+    Ps(PsArgs),
+    /// Show what a detached command has said
+    Logs(LogsArgs),
+    /// Wait until detached commands have ended
+    Wait(WaitArgs),
+    /// End detached commands
+    Kill(KillArgs),
+    /// Look at the configured environments, add some, find out why one does not work
     Env(EnvArgs),
+    /// Offer environments as plain websockets on this machine, to codex and other clients
+    Connect(ConnectArgs),
+    /// Print what a shell needs to complete these commands
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command
+    Man(ManArgs),
     /// Watch a whole task run on two executors, without a key and with a scripted model
     Demo(DemoArgs),
 }
@@ -96,7 +134,7 @@ pub struct Folders {
     pub cwd: Vec<(String, String)>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     after_help = "Exit status: that of the command, 128+N when signal N ended it, 127 when \
                         it could not be started, 255 when the executor could not be reached or \
@@ -112,9 +150,60 @@ pub struct ExecArgs {
     /// Pass bytes on unchanged even when the output is a terminal
     #[arg(long)]
     pub raw: bool,
+    /// Run the command on a terminal, and lend it ours; `~.` at the beginning of a line leaves
+    #[arg(long, short)]
+    pub tty: bool,
+    /// Pass nothing of our standard input on
+    #[arg(long, short)]
+    pub no_stdin: bool,
+    /// Let the command run on without us and print the id of the job it is; it reads nothing
+    #[arg(long, short)]
+    pub detach: bool,
+    /// How long a job is kept after the last look at it, such as 90m, 12h or 7d
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = jobs::keep,
+          requires = "detach")]
+    pub keep: Duration,
+    /// Print one JSON object a line
+    #[arg(long, conflicts_with_all = ["raw", "tty"])]
+    pub json: bool,
     /// The program and its arguments; no shell is involved
     #[arg(required = true, last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "`~.` at the beginning of a line leaves, and ends the shell; `~~` types one `~`. \
+                        Exit status: that of the shell; 255 when the executor could not be \
+                        reached, was lost or left, 2 wrong usage or configuration."
+)]
+pub struct ShellArgs {
+    /// The environment [default: the configured default]
+    #[arg(value_name = "ENV")]
+    pub environment: Option<String>,
+    /// The working folder, in the environment's own spelling
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// Let the far side write our clipboard and ask our terminal for its title and settings
+    #[arg(long)]
+    pub raw: bool,
+    /// Print one JSON object a line; the shell reads a script from us, and gets no terminal
+    #[arg(long, conflicts_with = "raw")]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder for the pages; it is made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -126,11 +215,43 @@ pub struct EnvArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum EnvCommand {
-    /// List the environments; connects to none of them
+    /// List the environments; connects to none of them unless told to
     List {
+        /// Connect to each, and show how that went
+        #[arg(long)]
+        connect: bool,
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
+    },
+    /// Add an environment to environments.toml, once it answers
+    Add(AddArgs),
+    /// Remove an environment from environments.toml
+    Remove(RemoveArgs),
+    /// Choose where calls go that name no environment
+    Default(DefaultArgs),
+    /// Forget whose key was met first, so that the next one is believed
+    Forget(ForgetArgs),
+    /// Print environments.toml for another program
+    Export(ExportArgs),
+    /// Look at the file and at every hop on the way, and say what to do about what is wrong
+    #[command(
+        after_help = "Exit status: 0 nothing failed, 1 something did, 2 wrong usage, 130 \
+                            interrupted."
+    )]
+    Doctor {
+        /// The environments to look at [default: all]
+        #[arg(value_name = "ID")]
+        ids: Vec<String>,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of environments.toml, for an editor
+    Schema {
+        /// Of environments.farstep.toml, the file laid over it
+        #[arg(long)]
+        overlay: bool,
     },
     /// Connect, and try files, a process and the round trip
     #[command(
@@ -145,6 +266,49 @@ pub enum EnvCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+impl Command {
+    /// Whether standard output is for a program, which reads of a failure there too. A run tells of
+    /// its own in its events.
+    pub fn json(&self) -> bool {
+        match self {
+            Command::Exec(args) => args.json,
+            Command::Shell(args) => args.json,
+            Command::Cp(args) => args.json,
+            Command::Ls(args) => args.json,
+            Command::Cat(args) => args.json,
+            Command::Rm(args) => args.json,
+            Command::Mkdir(args) => args.json,
+            Command::Ps(args) => args.json,
+            Command::Logs(args) => args.json,
+            Command::Wait(args) => args.json,
+            Command::Kill(args) => args.json,
+            Command::Env(args) => args.command.json(),
+            Command::Run(_)
+            | Command::Ssh(_)
+            | Command::Connect(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Demo(_) => false,
+        }
+    }
+}
+
+impl EnvCommand {
+    fn json(&self) -> bool {
+        match self {
+            EnvCommand::List { json, .. }
+            | EnvCommand::Doctor { json, .. }
+            | EnvCommand::Test { json, .. } => *json,
+            EnvCommand::Add(args) => args.json,
+            EnvCommand::Remove(args) => args.json,
+            EnvCommand::Default(args) => args.json,
+            EnvCommand::Forget(args) => args.json,
+            EnvCommand::Export(args) => args.json,
+            EnvCommand::Schema { .. } => false,
+        }
+    }
 }
 
 impl RunArgs {
@@ -182,6 +346,32 @@ pub fn config_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf
         .filter(|path| path.is_absolute());
     let base = xdg.or_else(|| non_empty("HOME").map(|home| PathBuf::from(home).join(".config")))?;
     Some(base.join("farstep"))
+}
+
+/// The folder for what this machine remembers between two commands.
+///
+/// `farstep` in the XDG state folder; where that is not named, `state` in `FARSTEP_HOME`. `None`
+/// when the process has neither those nor a home.
+pub fn state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let named = |name: &str| {
+        let value = variable(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    // The XDG rule: a relative value is to be ignored.
+    let xdg = named("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    let ours = || named("FARSTEP_HOME").map(|home| home.join("state"));
+    let usual = || named("HOME").map(|home| home.join(".local/state/farstep"));
+    xdg.map(|base| base.join("farstep"))
+        .or_else(ours)
+        .or_else(usual)
+}
+
+/// The folder of a `codex` client, whose `environments.toml` counts when we have none: what
+/// `CODEX_HOME` names, else `.codex` in the home.
+pub fn codex_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let non_empty = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let named = non_empty("CODEX_HOME").map(PathBuf::from);
+    named.or_else(|| Some(PathBuf::from(non_empty("HOME")?).join(".codex")))
 }
 
 #[cfg(test)]
@@ -234,5 +424,22 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_prints_has_the_flag() {
+        use clap::CommandFactory as _;
+        // Schemas are JSON; the others print nothing for a program, or pass on what another prints.
+        const WITHOUT: [&str; 6] = ["ssh", "connect", "completions", "man", "demo", "schema"];
+        fn visit(command: &clap::Command) {
+            for inner in command.get_subcommands() {
+                visit(inner);
+            }
+            let is_leaf = !command.has_subcommands();
+            let has = command.get_arguments().any(|one| one.get_id() == "json");
+            let is_excepted = WITHOUT.contains(&command.get_name());
+            assert!(!is_leaf || has != is_excepted, "{}", command.get_name());
+        }
+        visit(&Cli::command());
     }
 }

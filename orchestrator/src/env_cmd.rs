@@ -1,11 +1,17 @@
 //! `farstep env`: what is configured, and whether it works.
 
+mod add;
+mod args;
+mod change;
+pub(crate) mod doctor;
+mod export;
+mod list;
 mod probe;
 
+use farstep_environments::{Registry, config};
 use futures_util::future::join_all;
-use serde_json::json;
 
-use farstep_environments::{Environment, Registry};
+pub use args::{AddArgs, DefaultArgs, ExportArgs, ExportFormat, ForgetArgs, RemoveArgs};
 
 use crate::cli::EnvCommand;
 use crate::render::{self, Column, Failure};
@@ -17,19 +23,30 @@ const INTERRUPTED: u8 = 130;
 
 /// Runs the command and gives its exit code.
 pub async fn env(command: EnvCommand, surroundings: &Surroundings) -> Result<u8, Failure> {
-    let setup = Setup::load(surroundings)?;
-    for warning in &setup.warnings {
-        render::note(warning);
-    }
-    let withheld = setup.settings.credentials();
-    let registry = setup.registry(&withheld);
     match command {
-        EnvCommand::List { json } => list(&registry, json).map_err(Failure::Output),
-        EnvCommand::Test { ids, json } => {
-            let environments = match ids.as_slice() {
-                [] => registry.all(),
-                ids => setup.select(&registry, ids)?,
+        // For somebody whose file may not load: that is no reason not to look.
+        EnvCommand::Doctor { ids, json } => doctor::doctor(&ids, json, surroundings).await,
+        EnvCommand::Schema { overlay } => schema(overlay).map_err(Failure::Output),
+        EnvCommand::Add(args) => add::add(args, setup(surroundings)?, surroundings).await,
+        EnvCommand::Remove(args) => change::remove(&args, &setup(surroundings)?),
+        EnvCommand::Default(args) => change::default(&args, &setup(surroundings)?),
+        EnvCommand::Forget(args) => change::forget(&args, surroundings),
+        EnvCommand::Export(args) => export::export(&args, &setup(surroundings)?),
+        EnvCommand::List { connect, json } => {
+            let registry = registry(&setup(surroundings)?);
+            let (stop, _listener) = Stop::listen();
+            let listed = tokio::select! {
+                biased; // Nobody waits for a list that is no longer wanted.
+                () = stop.softly.cancelled() => Ok(INTERRUPTED),
+                () = settle(&registry, connect) => list::list(&registry, connect, json),
             };
+            registry.close().await;
+            listed.map_err(Failure::Output)
+        }
+        EnvCommand::Test { ids, json } => {
+            let setup = setup(surroundings)?;
+            let registry = registry(&setup);
+            let environments = setup.every(&registry, &ids)?;
             let (stop, _listener) = Stop::listen();
             let outcome = tokio::select! {
                 biased; // Nobody waits for a test that is no longer wanted.
@@ -44,28 +61,39 @@ pub async fn env(command: EnvCommand, surroundings: &Surroundings) -> Result<u8,
     }
 }
 
-fn list(registry: &Registry, json: bool) -> std::io::Result<u8> {
-    let is_default = |one: &Environment| registry.default_id() == Some(one.id());
-    let all = registry.all();
-    if json {
-        for one in &all {
-            render::print_json_line(&json!({
-                "id": one.id(),
-                "transport": one.transport_label(),
-                "local": one.is_local(),
-                "default": is_default(one),
-            }))?;
-        }
-        return Ok(0);
+/// What is configured, its warnings told.
+fn setup(surroundings: &Surroundings) -> Result<Setup, Failure> {
+    let setup = Setup::load(surroundings)?;
+    for warning in &setup.warnings {
+        render::note(warning);
     }
-    render::print_table(&[
-        column("ID", &all, |one| one.id().to_string()),
-        column("DEFAULT", &all, |one| {
-            if is_default(one) { "yes" } else { "" }.to_owned()
-        }),
-        column("TRANSPORT", &all, |one| one.transport_label()),
-    ])?;
+    Ok(setup)
+}
+
+fn registry(setup: &Setup) -> Registry {
+    setup.registry(&setup.settings.credentials())
+}
+
+fn schema(overlay: bool) -> std::io::Result<u8> {
+    let schema = match overlay {
+        true => config::overlay_schema(),
+        false => config::schema(),
+    };
+    render::print_text(&format!("{schema:#}\n"))?;
     Ok(0)
+}
+
+/// Tries every environment, if that is wanted.
+async fn settle(registry: &Registry, connect: bool) {
+    if connect {
+        let all = registry.all();
+        let tried = all.iter().map(|one| async {
+            if one.executor().await.is_ok() {
+                one.check().await;
+            }
+        });
+        join_all(tried).await;
+    }
 }
 
 fn show(tested: &[probe::Tested], json: bool) -> std::io::Result<u8> {

@@ -1,139 +1,237 @@
-//! `farstep exec`: one command in one environment, without a model.
+//! `farstep exec` and `farstep shell`: one command in one environment, without a model.
 //!
 //! Its output arrives byte for byte, its exit code becomes ours, and when the reader of the output
-//! is slow the process is held back rather than its output lost.
+//! is slow the process is held back rather than its output lost. What we read it reads.
+
+mod feed;
+mod follow;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use farstep_environments::process::{EnvPolicy, Inherit, StartParams};
-use farstep_environments::{Executor, OutputStream, Overflow, Process, ProcessEvent};
+use farstep_environments::process::{CONTROL, EnvPolicy, Inherit, StartParams};
+use farstep_environments::{Environment, EnvironmentInfo, Registry};
 use farstep_path_uri::PathUri;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
-use crate::cli::ExecArgs;
-use crate::render::{self, Failure, TerminalFilter};
+use crate::cli::{ExecArgs, ShellArgs};
+use crate::declared::Declared;
+use crate::jobs::{self, JobError, Store};
+use crate::render::{self, Failure};
 use crate::setup::{Setup, Surroundings};
 use crate::step::working_folder;
 use crate::stop::Stop;
+use crate::terminal;
+use follow::{How, run};
 
 const INTERRUPTED: u8 = 130;
 /// What an exit code that does not fit into ours becomes; also that of a lost executor.
 const UNKNOWN: u8 = 255;
-/// How long an executor may take to end a process that somebody no longer wants.
-const TERMINATE_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the command and gives its exit code.
 pub async fn exec(args: ExecArgs, surroundings: &Surroundings) -> Result<u8, Failure> {
+    exec_in(load(surroundings)?, args, surroundings).await
+}
+
+/// The same, with the environments of `setup`.
+pub(crate) async fn exec_in(
+    setup: Setup,
+    args: ExecArgs,
+    surroundings: &Surroundings,
+) -> Result<u8, Failure> {
+    let place = Place::find(
+        setup,
+        args.environment.as_deref(),
+        args.cwd.as_deref(),
+        surroundings,
+    )
+    .await?;
+    let argv = argv(args.command)?;
+    let stdin_is_terminal = std::io::stdin().is_terminal();
+    let start = |info: &EnvironmentInfo| {
+        let mut params = params(argv, place.folder(info)?);
+        if args.tty {
+            on_terminal(&mut params, surroundings);
+        }
+        Ok(params)
+    };
+    if args.detach {
+        let (stop, _listener) = Stop::listen();
+        let store = Store::open(surroundings.variable).map_err(JobError::from)?;
+        let started = jobs::detach(&store, &place.environment, args.keep, start, args.json);
+        let outcome = tokio::select! {
+            biased; // Whether it was started is in the store.
+            () = stop.softly.cancelled() => Ok(INTERRUPTED),
+            outcome = started => outcome,
+        };
+        place.registry.close().await;
+        return outcome;
+    }
+    let how = How {
+        input: !args.no_stdin,
+        lends: args.tty && !args.no_stdin && stdin_is_terminal,
+        raw: args.raw,
+        json: args.json,
+    };
+    place.follow(start, how).await
+}
+
+/// Runs the environment's own shell, and gives its exit code.
+pub async fn shell(args: ShellArgs, surroundings: &Surroundings) -> Result<u8, Failure> {
+    shell_in(load(surroundings)?, args, surroundings).await
+}
+
+/// The same, with the environments of `setup`.
+pub(crate) async fn shell_in(
+    setup: Setup,
+    args: ShellArgs,
+    surroundings: &Surroundings,
+) -> Result<u8, Failure> {
+    let place = Place::find(
+        setup,
+        args.environment.as_deref(),
+        args.cwd.as_deref(),
+        surroundings,
+    )
+    .await?;
+    let is_terminal = std::io::stdin().is_terminal() && !args.json;
+    let start = |info: &EnvironmentInfo| {
+        let mut argv = vec![info.shell.path.clone()];
+        if is_terminal && LOGIN_SHELLS.contains(&info.shell.name.as_str()) {
+            argv.push("-l".to_owned());
+        }
+        let mut params = params(argv, place.folder(info)?);
+        // Without a terminal of our own it reads a script from us.
+        if is_terminal {
+            on_terminal(&mut params, surroundings);
+        }
+        Ok(params)
+    };
+    let how = How {
+        input: true,
+        lends: is_terminal,
+        raw: args.raw,
+        json: args.json,
+    };
+    place.follow(start, how).await
+}
+
+/// Shells that read what a person has set up for a login when they are given `-l`.
+const LOGIN_SHELLS: [&str; 6] = ["bash", "dash", "fish", "ksh", "sh", "zsh"];
+
+pub(crate) fn load(surroundings: &Surroundings) -> Result<Setup, Failure> {
     let setup = Setup::load(surroundings)?;
     for warning in &setup.warnings {
         render::note(warning);
     }
-    let withheld = setup.settings.credentials();
-    let registry = setup.registry(&withheld);
-    let environment = setup.one(&registry, args.environment.as_deref())?;
-    let id = environment.id().to_string();
-    let argv = argv(args.command)?;
-    let (stop, _listener) = Stop::listen();
-    let work = async {
-        let executor = environment
-            .executor()
-            .await
-            .map_err(|error| Failure::Connect {
+    Ok(setup)
+}
+
+/// Where a command runs.
+struct Place<'a> {
+    surroundings: &'a Surroundings,
+    given: Option<&'a str>,
+    registry: Registry,
+    environment: Arc<Environment>,
+}
+
+impl<'a> Place<'a> {
+    async fn find(
+        setup: Setup,
+        environment: Option<&str>,
+        given: Option<&'a str>,
+        surroundings: &'a Surroundings,
+    ) -> Result<Place<'a>, Failure> {
+        let registry = setup.registry(&setup.settings.credentials());
+        let environment = setup.one(&registry, environment).await?;
+        Ok(Place {
+            surroundings,
+            given,
+            registry,
+            environment,
+        })
+    }
+
+    /// The folder given, the configured one, or what the executor says.
+    fn folder(&self, info: &EnvironmentInfo) -> Result<PathUri, Failure> {
+        let own = PathUri::from_host(&self.surroundings.cwd)
+            .ok()
+            .filter(|_| self.environment.is_local());
+        let declared = Declared::of(&self.environment);
+        let configured = declared.folder(own.as_ref().or(info.cwd.as_ref()));
+        working_folder(self.given, configured, own.as_ref(), info).map_err(Failure::Folder)
+    }
+
+    /// Starts a process and stays with it to its end.
+    async fn follow(
+        &self,
+        start: impl FnOnce(&EnvironmentInfo) -> Result<StartParams, Failure>,
+        mut how: How,
+    ) -> Result<u8, Failure> {
+        let id = self.environment.id().to_string();
+        let (stop, _listener) = Stop::listen();
+        let work = async {
+            let executor = self.environment.executor().await;
+            let executor = executor.map_err(|error| Failure::Connect {
                 id: id.clone(),
                 error,
             })?;
-        let configured = environment
-            .entry()
-            .and_then(|entry| entry.farstep.cwd.as_ref());
-        let own = PathUri::from_host(&surroundings.cwd)
-            .ok()
-            .filter(|_| environment.is_local());
-        let given = args.cwd.as_deref();
-        let cwd = working_folder(given, configured, own.as_ref(), executor.info())
-            .map_err(Failure::Folder)?;
-        run(&executor, &id, params(argv, cwd), args.raw, &stop).await
-    };
-    let outcome = tokio::select! {
-        biased; // A command that has begun handles the first wish itself.
-        () = stop.at_once.cancelled() => Ok(INTERRUPTED),
-        outcome = work => outcome,
-    };
-    // Also lets the last request out: the executor may forget the process.
-    registry.close().await;
-    outcome
-}
-
-async fn run(
-    executor: &Executor,
-    id: &str,
-    params: StartParams,
-    raw: bool,
-    stop: &Stop,
-) -> Result<u8, Failure> {
-    let started = tokio::select! {
-        biased; // Nothing has begun yet that would have to end first.
-        () = stop.softly.cancelled() => return Ok(INTERRUPTED),
-        started = executor.start_with(params, Overflow::Wait) => started,
-    };
-    let mut process = started.map_err(|error| Failure::Start {
-        id: id.to_owned(),
-        error,
-    })?;
-    let mut output = Outputs::new(raw);
-    let mut code = None;
-    let mut interrupted = false;
-    loop {
-        let event = tokio::select! {
-            biased; // Stopping beats listening.
-            () = stop.softly.cancelled(), if !interrupted => {
-                interrupted = true;
-                interrupt(&process).await;
-                continue;
-            }
-            event = process.next() => event,
-        };
-        match event {
-            Some(ProcessEvent::Output { stream, bytes }) => {
-                tokio::select! {
-                    biased; // A reader that does not read must not keep us from stopping.
-                    () = stop.at_once.cancelled() => return Ok(INTERRUPTED),
-                    written = output.write(stream, bytes) => written.map_err(Failure::Output)?,
+            let mut params = start(executor.info())?;
+            if how.input && !params.tty && !executor.info().can(CONTROL) {
+                // A program that reads would wait for an end that cannot be told.
+                how.input = false;
+                if has_input() {
+                    render::note(&format!(
+                        "farstep: standard input is not passed on: `{id}` cannot be told its end"
+                    ));
+                    render::note(
+                        "  try: copy it there with `farstep cp` and read that file, or pass --tty: \
+                         then it is typed, and Ctrl-D follows",
+                    );
                 }
             }
-            Some(ProcessEvent::Truncated { bytes }) => {
-                render::note(&format!("farstep: {bytes} bytes of output were lost"));
-            }
-            Some(ProcessEvent::Missed { events }) => {
-                render::note(&format!("farstep: output was lost ({events} pieces)"));
-            }
-            Some(ProcessEvent::Exited { code: exit, .. }) => code = Some(exit),
-            Some(ProcessEvent::Closed) | None => break,
-            Some(ProcessEvent::Lost { reason }) => {
-                output.finish().await.map_err(Failure::Output)?;
-                return Err(Failure::Lost {
-                    id: id.to_owned(),
-                    reason,
-                });
-            }
-        }
+            params.pipe_stdin = how.input;
+            run(&executor, &id, params, how, &stop).await
+        };
+        let outcome = tokio::select! {
+            biased; // A command that has begun handles the first wish itself.
+            () = stop.at_once.cancelled() => Ok(INTERRUPTED),
+            outcome = work => outcome,
+        };
+        // Also lets the last request out: the executor may forget the process.
+        self.registry.close().await;
+        outcome
     }
-    output.finish().await.map_err(Failure::Output)?;
-    Ok(code
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(UNKNOWN))
 }
 
-/// As Ctrl-C in a terminal would; a second one ends us, and with us the process.
-async fn interrupt(process: &Process) {
-    match tokio::time::timeout(TERMINATE_WAIT, process.interrupt()).await {
-        Ok(Ok(())) => render::note("farstep: interrupted the command; once more ends it"),
-        Ok(Err(error)) => render::note(&format!("farstep: failed to interrupt: {error}")),
-        Err(_) => render::note("farstep: failed to interrupt: the executor does not answer"),
+/// Whether somebody seems to have meant something to be read.
+fn has_input() -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{FileType, fstat};
+        let stdin = std::io::stdin();
+        let Ok(stat) = fstat(&stdin) else {
+            return false;
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => stat.st_size > 0,
+            // Whoever starts us from a program leaves an empty pipe there as a rule.
+            FileType::Fifo => rustix::io::ioctl_fionread(&stdin).is_ok_and(|bytes| bytes > 0),
+            _ => false,
+        }
+    }
+    #[cfg(not(unix))]
+    !std::io::stdin().is_terminal()
+}
+
+/// Gives the command a terminal like ours.
+fn on_terminal(params: &mut StartParams, surroundings: &Surroundings) {
+    params.tty = true;
+    params.window = terminal::window();
+    if let Some(kind) = surroundings.text("TERM").filter(|kind| !kind.is_empty()) {
+        params.env.insert("TERM".to_owned(), kind);
     }
 }
 
@@ -173,62 +271,6 @@ pub(crate) fn params(argv: Vec<String>, cwd: PathUri) -> StartParams {
         network_proxy: None,
         credential_providers: None,
         shell_snapshot: None,
-    }
-}
-
-/// Our two outputs, each as its own stream.
-struct Outputs {
-    out: Output<tokio::io::Stdout>,
-    err: Output<tokio::io::Stderr>,
-}
-
-struct Output<W> {
-    to: W,
-    /// A terminal is steered by what it shows, so it gets the visible form only.
-    filter: Option<TerminalFilter>,
-}
-
-impl Outputs {
-    fn new(raw: bool) -> Self {
-        let filter = |terminal: bool| (terminal && !raw).then(TerminalFilter::default);
-        Self {
-            out: Output {
-                to: tokio::io::stdout(),
-                filter: filter(std::io::stdout().is_terminal()),
-            },
-            err: Output {
-                to: tokio::io::stderr(),
-                filter: filter(std::io::stderr().is_terminal()),
-            },
-        }
-    }
-
-    async fn write(&mut self, stream: OutputStream, bytes: Bytes) -> std::io::Result<()> {
-        match stream {
-            OutputStream::Stdout | OutputStream::Pty => self.out.write(bytes).await,
-            OutputStream::Stderr => self.err.write(bytes).await,
-        }
-    }
-
-    async fn finish(&mut self) -> std::io::Result<()> {
-        self.out.finish().await?;
-        self.err.finish().await
-    }
-}
-
-impl<W: AsyncWrite + Unpin> Output<W> {
-    async fn write(&mut self, bytes: Bytes) -> std::io::Result<()> {
-        match &mut self.filter {
-            Some(filter) => self.to.write_all(filter.pass(&bytes).as_bytes()).await?,
-            None => self.to.write_all(&bytes).await?,
-        }
-        self.to.flush().await
-    }
-
-    async fn finish(&mut self) -> std::io::Result<()> {
-        if let Some(filter) = &mut self.filter {
-            self.to.write_all(filter.finish().as_bytes()).await?;
-        }
-        self.to.flush().await
+        window: None,
     }
 }

@@ -20,12 +20,17 @@
 //! workspace builds on them.
 
 pub mod cli;
+pub mod complete;
+pub mod connect;
+pub mod declared;
 pub mod demo;
 pub mod documents;
 pub mod env_cmd;
 pub mod events;
 pub mod exec;
+pub mod files;
 pub mod image;
+pub mod jobs;
 pub mod locks;
 pub mod machine;
 pub mod model;
@@ -37,8 +42,10 @@ pub mod run;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
+pub mod ssh;
 pub mod step;
 pub mod stop;
+pub mod terminal;
 pub mod text;
 pub mod tools;
 pub mod turn;

@@ -8,6 +8,7 @@
 pub(crate) mod fake;
 mod real;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +20,9 @@ use farstep_protocol::method::fs::Metadata;
 use farstep_protocol::method::process::{StartParams, WriteStatus};
 use futures_util::future::BoxFuture;
 
-pub use real::Configured;
+use crate::declared::Declared;
+
+pub use real::{Configured, Following, declared};
 
 /// What a call on a machine comes to.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, CallError>>;
@@ -54,8 +57,29 @@ pub trait EnvironmentSet: Send + Sync + fmt::Debug {
     fn look(&self) -> Vec<Seen>;
     /// Waits until each is available or failed.
     fn settle(&self) -> BoxFuture<'_, Vec<Seen>>;
+    /// Takes in what has changed in the configuration. For the boundary between two steps alone.
+    fn refresh(&self) -> BoxFuture<'_, Refreshed> {
+        Box::pin(std::future::ready(Refreshed::default()))
+    }
     /// Waits until this one is available or failed.
     fn wait<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), String>>;
+}
+
+/// What became of a set when its configuration was looked at again.
+#[derive(Debug, Default)]
+pub struct Refreshed {
+    /// Present when the set is another one now.
+    pub change: Option<Change>,
+    /// Why a new configuration is not used. The set is as it was.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Change {
+    /// What the environments' own configuration declares.
+    pub declared: HashMap<String, Arc<Declared>>,
+    /// Those that are gone or lead somewhere else now.
+    pub replaced: Vec<Arc<str>>,
 }
 
 /// One environment at one moment.

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use farstep_environments::config::Profile;
+
 use crate::model::{Item, Role};
 use crate::step::{StepSnapshot, Today};
 use crate::world::World;
@@ -47,6 +49,19 @@ Commands and patches run with the rights of the executor's user in each environm
 sandbox and nobody is asked before a call runs, so be careful with what cannot be undone.
 </permissions>";
 
+/// Instead of [`PERMISSIONS`], where an environment has rules.
+const RULES: &str = "\
+<permissions>
+Commands and patches run with the rights of the executor's user in each environment, where no rule \
+below says less, and nobody is asked before a call runs. So be careful with what cannot be undone, and \
+do not look for ways around a rule: say what you would have needed.";
+
+const CONFINED: &str = "\
+Confined by a sandbox there, which refuses what is not allowed: ";
+
+const ROOTS: &str = "\
+Calls whose folder or file lies outside of the listed workspace roots are refused in: ";
+
 const SEVERAL: &str = "\
 <environments_instructions>
 Several environments are selected. Name the one you mean with environment_id, or in a patch with \
@@ -79,7 +94,8 @@ pub fn world(step: &StepSnapshot, today: &Today) -> World {
 /// The items in front of the first user input. The base instructions are not among them: they
 /// travel at the head of every request.
 pub fn opening(step: &StepSnapshot, world: &World) -> Vec<Item> {
-    let mut rules = vec![PERMISSIONS];
+    let permissions = permissions(step);
+    let mut rules = vec![permissions.as_str()];
     if step.environments().len() > 1 {
         rules.push(SEVERAL);
     }
@@ -92,6 +108,29 @@ pub fn opening(step: &StepSnapshot, world: &World) -> Vec<Item> {
         Item::message(Role::Developer, rules),
         Item::message(Role::User, documents.into_iter().chain(environments)),
     ]
+}
+
+/// What may be done where, and by whose leave.
+fn permissions(step: &StepSnapshot) -> String {
+    let all = step.environments();
+    let confined = all.iter().filter_map(|one| {
+        let profile = one.declared.profile.filter(|rule| *rule != Profile::Full)?;
+        Some(format!("{} ({})", one.id, profile.as_str()))
+    });
+    let confined: Vec<String> = confined.collect();
+    let rooted = all.iter().filter(|one| !one.declared.roots.is_empty());
+    let rooted: Vec<&str> = rooted.map(|one| &*one.id).collect();
+    if confined.is_empty() && rooted.is_empty() {
+        return PERMISSIONS.to_owned();
+    }
+    let mut text = RULES.to_owned();
+    for (rule, places) in [(CONFINED, confined.join(", ")), (ROOTS, rooted.join(", "))] {
+        if !places.is_empty() {
+            text.push_str(&format!("\n{rule}{places}."));
+        }
+    }
+    text.push_str("\n</permissions>");
+    text
 }
 
 /// The item that tells a model who knows `told` what is different now; none if nothing is.

@@ -7,12 +7,19 @@
 //! [`for_terminal`]: crate::text::for_terminal
 
 mod failure;
+mod files;
 mod filter;
 mod human;
+mod jobs;
 mod json;
+mod outputs;
+mod process_output;
+mod progress;
+mod span;
 mod table;
+mod upload;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,11 +27,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::Signal;
 
-pub use failure::{Failure, report};
+pub use failure::{Failure, report, report_json};
 pub use filter::TerminalFilter;
 pub use human::Human;
 pub use json::Json;
-pub use table::{Column, print_json_line, print_table};
+pub use outputs::Outputs;
+pub use process_output::{Dropped, ProcessOutput};
+pub use progress::Progress;
+pub use span::span;
+pub use table::{
+    Column, print_bytes, print_json_line, print_lines, print_report, print_table, print_text,
+};
+pub use upload::Upload;
 
 /// Something that shows what happens. Runs on a thread of its own, because terminals block.
 pub trait Screen: Send + 'static {
@@ -59,6 +73,18 @@ pub fn usage(error: &clap::Error) -> u8 {
         return 1;
     }
     u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+/// Takes back what a program may have left on a terminal that was lent to it when it went without
+/// a word: the other screen, reports of the mouse, marked pastes, a hidden cursor, colours.
+pub fn calm_terminal() {
+    const CALM: &[u8] = b"\x1b[?1047l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\
+        \x1b[?1l\x1b>\x1b[?7h\x1b[?25h\x1b[0m\r\n";
+    let mut out = io::stdout();
+    if out.is_terminal() {
+        // A terminal that is gone needs no calming.
+        let _ = out.write_all(CALM).and_then(|()| out.flush());
+    }
 }
 
 /// A note for the person, beside whatever standard output is used for.

@@ -5,9 +5,10 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farstep_environments::Environment;
-use farstep_environments::config::OnPrimaryFailure;
+use farstep_environments::config::{Config, OnPrimaryFailure};
+use farstep_environments::{Environment, Registry};
 use farstep_path_uri::PathUri;
+use futures_util::future::try_join_all;
 use jiff::Zoned;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use crate::cli::{Folders, RunArgs};
 use crate::events::{Event, Events, Signal};
-use crate::machine::Configured;
+use crate::machine::{Configured, Following, declared as declared_by};
 use crate::model::{HttpModel, Model, Provider};
 use crate::render::{self, Failure, Human, Json};
 use crate::retry::RetryPolicy;
@@ -54,14 +55,49 @@ pub async fn run(args: RunArgs, surroundings: &Surroundings) -> Result<u8, Failu
     let name = settings.model.clone().ok_or(Failure::NoModel)?;
     let withheld = settings.credentials();
     let registry = setup.registry(&withheld);
-    let selection = setup.select(&registry, &args.environments)?;
+    let selection = setup.select(&registry, &args.environments).await?;
+    without_skills(&selection)?;
+    Registry::connect_eagerly(&selection);
     let options = options(&args.folders, &selection, surroundings)?;
     let deferred = settings.deferred.unwrap_or(selection.len() > 1);
 
     let (stop, _listener) = Stop::listen();
+    let needed = tokio::select! {
+        biased; // Whoever stops does not want to wait.
+        () = stop.softly.cancelled() => None,
+        outcome = required(&selection) => Some(outcome),
+    };
+    match needed {
+        Some(Ok(())) => {}
+        Some(Err(failure)) => {
+            registry.close().await;
+            return Err(failure);
+        }
+        None => {
+            registry.close().await;
+            return Ok(INTERRUPTED);
+        }
+    }
     let (events, signals) = Events::channel();
     let screen = show(args.json, selection.len() > 1, signals, stop.softly.clone());
-    let environments = Configured::new(selection);
+    let (environments, registry) = match setup.config.farstep.hot_reload {
+        Some(true) => {
+            // Enough to close them all; what the file drops must not be held here.
+            let closing = registry.reconfigured(&Config::nothing());
+            let following = Following {
+                follower: setup.follower,
+                registry,
+                named: match args.environments.as_slice() {
+                    [] => Vec::new(),
+                    _ => selection.iter().map(|one| one.id().to_string()).collect(),
+                },
+                variables: surroundings.variable,
+                wanted: true,
+            };
+            (Configured::following(selection, following), closing)
+        }
+        Some(false) | None => (Configured::new(selection), registry),
+    };
     let parts = Parts {
         model,
         profile: ModelProfile::unknown(name, settings.effort.clone()),
@@ -111,6 +147,31 @@ async fn one_turn(parts: Parts, prompt: &str, stop: &CancellationToken) -> Resul
     // Told last, so that the end of the stream is the end of the turn.
     conversation.conclude(&turn).await;
     turn.outcome
+}
+
+/// A turn must not begin without the skills that an entry requires, and there are none yet.
+fn without_skills(selection: &[Arc<Environment>]) -> Result<(), Failure> {
+    let wish = selection.iter().find_map(|one| {
+        let skill = one.entry()?.skills_required.first()?;
+        Some((one.id().to_string(), skill.clone()))
+    });
+    wish.map_or(Ok(()), |(id, skill)| Err(Failure::Skill { id, skill }))
+}
+
+/// Waits for the environments without which their entries want no turn to begin.
+async fn required(selection: &[Arc<Environment>]) -> Result<(), Failure> {
+    let is_required = |one: &&Arc<Environment>| {
+        let entry = one.entry();
+        entry.is_some_and(|entry| entry.farstep.required == Some(true))
+    };
+    let attempts = selection.iter().filter(is_required).map(|one| async {
+        let connected = one.executor().await;
+        connected.map(drop).map_err(|error| Failure::Required {
+            id: one.id().to_string(),
+            error,
+        })
+    });
+    try_join_all(attempts).await.map(drop)
 }
 
 fn from_flags(args: &RunArgs) -> Settings {
@@ -203,13 +264,9 @@ fn options(
             )));
         }
     }
-    let configured = selection.iter().filter_map(|one| {
-        let folder = one.entry()?.farstep.cwd.clone()?;
-        Some((one.id().to_string(), folder))
-    });
     Ok(SelectionOptions {
         given,
-        configured: configured.collect(),
+        declared: declared_by(selection),
         local: PathUri::from_host(&surroundings.cwd).ok(),
     })
 }

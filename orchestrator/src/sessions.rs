@@ -16,6 +16,7 @@ use farstep_protocol::method::process::StartParams;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::events::{Events, Item};
 use crate::machine::Machine;
@@ -104,7 +105,8 @@ impl Session {
         let input = opening.params.tty || opening.params.pipe_stdin;
         let item = opening.item.clone();
         let actor = actor::Actor::new(opening, queue, told, Arc::clone(&heard), events);
-        let task = AbortOnDropHandle::new(tokio::spawn(actor.run()));
+        // What is done for a process belongs to the call that started it.
+        let task = AbortOnDropHandle::new(tokio::spawn(actor.run().in_current_span()));
         Self {
             number,
             environment,

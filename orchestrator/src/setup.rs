@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use farstep_environments::config::{self, Config, EnvironmentId};
-use farstep_environments::{Conditions, Environment, LocalExecutor, Registry};
+use farstep_environments::config::{self, Config, EnvironmentId, Follower, Places, Selector};
+use farstep_environments::{
+    Bootstrap, Conditions, Environment, KNOWN_HOSTS, LocalExecutor, Registry, TraceSource,
+};
+use tracing::Span;
 
-use crate::cli::config_dir;
+use crate::cli::{codex_dir, config_dir, state_dir};
+use crate::declared::Declared;
 use crate::render::Failure;
 use crate::settings::Settings;
 
@@ -31,9 +35,17 @@ const EXECUTOR: &str = "farstep-executor";
 /// Everything read from the configuration folder.
 #[derive(Debug)]
 pub struct Setup {
+    /// Where the files may lie; the folders need not exist.
+    pub places: Places,
     pub settings: Settings,
     pub config: Config,
+    /// Knows the files of `config` as they were when it was read.
+    pub follower: Follower,
     pub warnings: Vec<String>,
+    /// The one machine to use, whatever is configured.
+    pub ssh: Option<Bootstrap>,
+    /// Where it is kept whom environments led to, if this machine has a place for it.
+    pub known_hosts: Option<PathBuf>,
     executor: Result<PathBuf, NoExecutor>,
     cwd: PathBuf,
     trace: Option<Trace>,
@@ -54,7 +66,7 @@ impl Surroundings {
 
 impl Surroundings {
     /// The trace this program was started in, if whoever started it said so.
-    fn trace(&self) -> Option<Trace> {
+    pub fn trace(&self) -> Option<Trace> {
         let trace = Trace {
             traceparent: self.text("TRACEPARENT"),
             tracestate: self.text("TRACESTATE"),
@@ -67,22 +79,40 @@ impl Surroundings {
     }
 }
 
+/// Calls belong to the span they are made in, if spans are collected, else to the trace this program
+/// was started in.
+pub fn trace_of_calls(started_in: Option<Trace>) -> TraceSource {
+    TraceSource::new(move || {
+        farstep_telemetry::trace_of(&Span::current()).or_else(|| started_in.clone())
+    })
+}
+
 impl Setup {
+    /// The folder this process was started in.
+    pub fn cwd(&self) -> &Path {
+        &self.cwd
+    }
+
     pub fn load(surroundings: &Surroundings) -> Result<Self, Failure> {
         let folder = config_dir(surroundings.variable).ok_or(Failure::NoConfigDir)?;
         let loaded = Settings::load(&folder)?;
-        let config = config::discover(&folder, |name| surroundings.text(name))?;
+        let places = Places {
+            own: folder,
+            codex: codex_dir(surroundings.variable),
+        };
+        // Before the files are read, so that it misses nothing.
+        let follower = Follower::new(places.clone());
+        let config = config::discover(&places, |name| surroundings.text(name))?;
         let mut warnings = loaded.warnings;
-        warnings.extend(
-            config
-                .warnings
-                .iter()
-                .map(|one| one.render(config::FILE_NAME)),
-        );
+        warnings.extend(config.told_warnings());
         Ok(Self {
+            places,
             settings: loaded.settings,
             config,
+            follower,
             warnings,
+            ssh: None,
+            known_hosts: state_dir(surroundings.variable).map(|folder| folder.join(KNOWN_HOSTS)),
             executor: find_executor(surroundings),
             cwd: surroundings.cwd.clone(),
             trace: surroundings.trace(),
@@ -108,59 +138,94 @@ impl Setup {
         let window = self.settings.recovery_seconds.map(Duration::from_secs);
         let conditions = Conditions {
             credentials: credentials.to_vec(),
-            trace: self.trace.clone(),
+            trace: Some(trace_of_calls(self.trace.clone())),
             recovery_window: window.unwrap_or(usual.recovery_window),
             variable: usual.variable,
+            known_hosts: self.known_hosts.clone(),
         };
-        Registry::under(conditions, &self.config, local)
+        match &self.ssh {
+            Some(bootstrap) => Registry::over_ssh(conditions, bootstrap.clone(), local),
+            None => Registry::under(conditions, &self.config, local),
+        }
     }
 
-    /// The environments with these ids, in this order; without any, the configuration's choice.
-    pub fn select(
+    /// The environments with these ids or labels, in this order; without any, the configuration's
+    /// choice.
+    pub async fn select(
         &self,
         registry: &Registry,
         ids: &[String],
     ) -> Result<Vec<Arc<Environment>>, Failure> {
-        let selection = match ids {
-            [] => registry.selection(),
-            ids => {
-                let mut selection: Vec<Arc<Environment>> = Vec::new();
-                for id in ids {
-                    if selection.iter().any(|one| one.id().as_str() == id) {
-                        return Err(Failure::Usage(format!("environment `{id}` is named twice")));
-                    }
-                    selection.push(self.find(registry, id)?);
-                }
-                selection
+        let mut selection: Vec<Arc<Environment>> = Vec::new();
+        for id in ids {
+            let environment = self.find(registry, id).await?;
+            if selection.iter().any(|one| one.id() == environment.id()) {
+                let id = environment.id();
+                return Err(Failure::Usage(format!("environment `{id}` is named twice")));
             }
-        };
+            selection.push(environment);
+        }
+        if ids.is_empty() {
+            selection = registry.selection();
+        }
         for environment in &selection {
             self.require(environment)?;
         }
         Ok(selection)
     }
 
-    /// One environment: the one with this id, or the configured default.
-    pub fn one(&self, registry: &Registry, id: Option<&str>) -> Result<Arc<Environment>, Failure> {
+    /// The environments to look at: all with these ids and labels, or just all.
+    pub fn every(
+        &self,
+        registry: &Registry,
+        ids: &[String],
+    ) -> Result<Vec<Arc<Environment>>, Failure> {
+        if ids.is_empty() {
+            return Ok(registry.all());
+        }
+        let mut every: Vec<Arc<Environment>> = Vec::new();
+        for id in ids {
+            let found = match (registry.get(id), Selector::parse(id)) {
+                (Some(one), _) => vec![one],
+                (None, Some(selector)) => registry.labelled(&selector),
+                (None, None) => Vec::new(),
+            };
+            if found.is_empty() {
+                return Err(unknown(registry, id));
+            }
+            for one in found {
+                self.require(&one)?;
+                if !every.iter().any(|other| other.id() == one.id()) {
+                    every.push(one);
+                }
+            }
+        }
+        Ok(every)
+    }
+
+    /// One environment: the one with this id, the first ready one with this label, or the
+    /// configured default.
+    pub async fn one(
+        &self,
+        registry: &Registry,
+        id: Option<&str>,
+    ) -> Result<Arc<Environment>, Failure> {
         let default = registry.default_id().map(EnvironmentId::to_string);
         let id = id
             .map(str::to_owned)
             .or(default)
             .ok_or(Failure::NoDefault)?;
-        let environment = self.find(registry, &id)?;
+        let environment = self.find(registry, &id).await?;
         self.require(&environment)?;
         Ok(environment)
     }
 
-    fn find(&self, registry: &Registry, id: &str) -> Result<Arc<Environment>, Failure> {
-        registry.get(id).ok_or_else(|| Failure::UnknownEnvironment {
-            id: id.to_owned(),
-            known: registry
-                .all()
-                .iter()
-                .map(|one| one.id().to_string())
-                .collect(),
-        })
+    async fn find(&self, registry: &Registry, id: &str) -> Result<Arc<Environment>, Failure> {
+        let found = match (registry.get(id), Selector::parse(id)) {
+            (None, Some(selector)) => registry.ready(&selector).await,
+            (found, _) => found,
+        };
+        found.ok_or_else(|| unknown(registry, id))
     }
 
     fn require(&self, environment: &Environment) -> Result<(), Failure> {
@@ -168,6 +233,23 @@ impl Setup {
             Err(missing) if environment.is_local() => Err(missing.clone().into()),
             _ => Ok(()),
         }
+    }
+}
+
+fn unknown(registry: &Registry, id: &str) -> Failure {
+    let by_label = Selector::parse(id).is_some();
+    let name = |one: &Arc<Environment>| {
+        let labels = Declared::of(one).labels;
+        let words = labels.iter().map(|(name, value)| format!("{name}={value}"));
+        let words: Vec<String> = words.collect();
+        match by_label {
+            true if !words.is_empty() => format!("{} ({})", one.id(), words.join(", ")),
+            _ => one.id().to_string(),
+        }
+    };
+    Failure::UnknownEnvironment {
+        id: id.to_owned(),
+        known: registry.all().iter().map(name).collect(),
     }
 }
 

@@ -19,6 +19,7 @@ use farstep_environments::config::OnPrimaryFailure;
 use farstep_path_uri::PathUri;
 use uuid::Uuid;
 
+use crate::declared::{Declared, admits};
 use crate::documents::Documents;
 use crate::machine::Machine;
 use crate::world::{EnvironmentEntry, EnvironmentsSection, State};
@@ -64,6 +65,7 @@ pub struct StepEnvironment {
     /// Known once the executor said what it is, unless it was given.
     pub cwd: Option<PathUri>,
     pub os: Option<String>,
+    pub declared: Arc<Declared>,
     pub state: StepState,
 }
 
@@ -143,21 +145,39 @@ impl StepSnapshot {
                 is_primary: self.primary == Some(position),
                 cwd: environment.cwd.as_ref().map(PathUri::display_native),
                 os: environment.os.clone(),
+                roots: shown(&environment.declared.roots),
+                labels: environment.declared.labels.clone(),
                 state: environment.state.told(),
             };
             (environment.id.to_string(), entry)
         };
-        let roots = self.primary().and_then(|primary| match &primary.state {
-            StepState::Available { cwd, .. } => Some(cwd.display_native()),
+        let primary = self.primary().and_then(|primary| match &primary.state {
+            StepState::Available { cwd, .. } => Some((cwd, &primary.declared)),
             _ => None,
         });
         EnvironmentsSection {
             environments: self.environments.iter().enumerate().map(entry).collect(),
             current_date: today.date.clone(),
             timezone: today.timezone.clone(),
-            workspace_roots: roots.into_iter().collect(),
+            workspace_roots: primary
+                .map(|(cwd, declared)| shown(&roots(cwd, &declared.roots)))
+                .unwrap_or_default(),
+            profile: primary.and_then(|(_, declared)| declared.profile),
         }
     }
+}
+
+/// The folders of an environment that works in `cwd`: somebody chose that by hand.
+pub(crate) fn roots(cwd: &PathUri, declared: &[PathUri]) -> Vec<PathUri> {
+    let mut roots = declared.to_vec();
+    if !admits(declared, cwd) {
+        roots.insert(0, cwd.clone());
+    }
+    roots
+}
+
+fn shown(paths: &[PathUri]) -> Vec<String> {
+    paths.iter().map(PathUri::display_native).collect()
 }
 
 impl StepState {

@@ -5,6 +5,7 @@
 //! steer the terminal made visible ([`for_terminal`]). What a model reads is otherwise unchanged,
 //! escape sequences included.
 
+mod attach;
 mod head_tail;
 mod model;
 mod terminal;
@@ -12,6 +13,7 @@ mod words;
 
 use uuid::Uuid;
 
+pub use attach::AttachFilter;
 pub use head_tail::{HEAD_BYTES, HeadTail, TAIL_BYTES};
 pub use model::{ForModel, for_model, token_estimate};
 pub use terminal::for_terminal;

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::events::{Detail, Event, Events, Item, Status};
 use crate::locks::{Locks, Mode};
@@ -150,10 +151,12 @@ impl Toolbox {
             }
             Err(refusal) => context.refuse(shown_name(call), refusal).boxed(),
         };
+        let name = shown_name(call);
+        let span = tracing::info_span!("call", otel.name = name, call = call.call_id);
         PendingCall {
             call: call.clone(),
             began: Instant::now(),
-            task: AbortOnDropHandle::new(tokio::spawn(work)),
+            task: AbortOnDropHandle::new(tokio::spawn(work.instrument(span))),
         }
     }
 }
@@ -288,9 +291,20 @@ fn function(name: &str, description: &str, parameters: Value) -> Value {
 /// Adds the argument that names an environment, where there is a choice.
 fn with_environment_id(step: &StepSnapshot, mut properties: Value) -> Value {
     if step.environments().len() > 1 {
+        let labelled = step
+            .environments()
+            .iter()
+            .any(|one| !one.declared.labels.is_empty());
+        let description = match labelled {
+            false => "Which environment to use; leave it out for the primary one.",
+            true => {
+                "Which environment to use, by its id or as `label:NAME=VALUE`: then the first that is \
+                 available. Leave it out for the primary one."
+            }
+        };
         properties["environment_id"] = serde_json::json!({
             "type": "string",
-            "description": "Which environment to use; leave it out for the primary one.",
+            "description": description,
         });
     }
     properties

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use farstep_environments::config::OnPrimaryFailure;
 use futures_util::future::{Either, select};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::events::{ErrorMessage, Event, Events};
@@ -122,7 +123,9 @@ impl Conversation {
             on_primary_failure: self.parts.on_primary_failure,
         });
         let mut usage = Usage::default();
-        let outcome = self.steps(&config, input, &mut usage, stop).await;
+        let span = tracing::info_span!("turn", turn = %config.turn);
+        let steps = self.steps(&config, input, &mut usage, stop);
+        let outcome = steps.instrument(span).await;
         if outcome == Err(TurnError::Interrupted) {
             self.history
                 .push(Item::message(Role::User, [prompt::TURN_ABORTED]));
@@ -163,7 +166,8 @@ impl Conversation {
         self.history.push(Item::message(Role::User, [input]));
         let mut idle_steps = 0;
         loop {
-            let sampled = self.sample(&step, stop).await?;
+            let sampling = self.sample(&step, stop);
+            let sampled = sampling.instrument(tracing::info_span!("step")).await?;
             self.usage += sampled.usage;
             *turn_usage += sampled.usage;
             // A tool output is never left unseen, whatever `end_turn` says.

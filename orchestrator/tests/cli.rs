@@ -59,12 +59,17 @@ fn help(args: &[&str]) -> String {
 
 #[test]
 fn help_says_what_can_be_typed() {
-    insta::assert_snapshot!("help", help(&["--help"]));
-    insta::assert_snapshot!("help_run", help(&["run", "--help"]));
-    insta::assert_snapshot!("help_exec", help(&["exec", "--help"]));
-    insta::assert_snapshot!("help_demo", help(&["demo", "--help"]));
-    insta::assert_snapshot!("help_env", help(&["env", "--help"]));
-    insta::assert_snapshot!("help_env_test", help(&["env", "test", "--help"]));
+    use clap::CommandFactory as _;
+    every_help(&farstep_orchestrator::cli::Cli::command(), &[]);
+}
+
+/// The help of a command and of everything below it, each a snapshot of its own.
+fn every_help(command: &clap::Command, path: &[&str]) {
+    let name = [&["help"], path].concat().join("_");
+    insta::assert_snapshot!(name, help(&[path, &["--help"]].concat()));
+    for below in command.get_subcommands() {
+        every_help(below, &[path, &[below.get_name()]].concat());
+    }
 }
 
 #[test]
@@ -147,10 +152,13 @@ fn every_failure_ends_with_what_to_try() {
 
 #[test]
 fn a_local_environment_needs_the_executor_and_both_places_are_named() {
-    // Only the program itself is copied, so that nothing lies beside it.
+    // Only the program itself is there, so that nothing lies beside it.
     let home = Home::new();
     let alone = home.path().join("farstep");
-    std::fs::copy(env!("CARGO_BIN_EXE_farstep"), &alone).unwrap();
+    // A link first: a file that was just written cannot be run while another test forks.
+    std::fs::hard_link(env!("CARGO_BIN_EXE_farstep"), &alone)
+        .or_else(|_| std::fs::copy(env!("CARGO_BIN_EXE_farstep"), &alone).map(drop))
+        .unwrap();
     let output = Command::new(&alone)
         .args(["exec", "--", "ls"])
         .env_clear()
@@ -181,6 +189,49 @@ fn an_unreachable_executor_is_255_and_a_failed_test_is_1() {
     let line: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&line["id"], &line["ok"]), (&"far".into(), &false.into()));
     assert_eq!(line["connect"]["result"], "failed");
+}
+
+/// The kernel's sign for "not to be dumped or attached to": nobody's process is root's.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_of_the_same_user_can_look_into_it() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::process::CommandExt as _;
+
+    const NOBODY: u32 = 65534;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = Home::with(
+        "environments.toml",
+        &format!(
+            "default = \"far\"\ninclude_local = false\n[[environments]]\nid = \"far\"\n\
+             url = \"ws://{}\"\n",
+            listener.local_addr().unwrap()
+        ),
+    );
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_farstep"));
+    command
+        .args(["env", "test"])
+        .env_clear()
+        .env("FARSTEP_HOME", home.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    if std::fs::metadata(home.path()).unwrap().uid() == 0 {
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(home.path(), all).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut child = command.spawn().unwrap();
+    // It dials, so its start is behind it, and waits for an answer that does not come.
+    let connection = listener.accept().unwrap();
+    let of_child = format!("/proc/{}", child.id());
+    let status = std::fs::read_to_string(format!("{of_child}/status")).unwrap();
+    let environ = std::fs::metadata(format!("{of_child}/environ")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(connection);
+    let uid = status.lines().find(|line| line.starts_with("Uid:"));
+    assert!(!uid.unwrap().contains("\t0\t"), "{uid:?}");
+    assert_eq!(environ.uid(), 0);
 }
 
 #[test]

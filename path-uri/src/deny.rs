@@ -219,7 +219,11 @@ impl Place {
             (Some((_, a)), Some((_, b))) => Pair::Names(a, b),
             // A share of this very machine may lie anywhere on its drives.
             _ if self.is_local_share() || other.is_local_share() => Pair::Unknown,
-            _ => Pair::Apart,
+            // A server without a share has those that are drives below it, too.
+            _ => match (self, other) {
+                (Place::Share { names: a, .. }, Place::Share { names: b, .. }) => Pair::Names(a, b),
+                _ => Pair::Apart,
+            },
         }
     }
 

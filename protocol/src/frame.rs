@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::method::http;
 use crate::method::process::OutputStream;
+use crate::method::sandbox::SandboxContext;
 use crate::rpc::{RequestId, RpcError, Trace};
 
 /// The reply to request `id`: any result that holds no bytes.
@@ -136,15 +137,54 @@ pub fn read_block_reply(out: &mut String, id: &RequestId, bytes: &[u8], eof: boo
     });
 }
 
+/// The result of `fs/readBlock`, when it is so many zeros and whoever asked wants to be told so.
+pub fn read_zeros_reply(out: &mut String, id: &RequestId, zeros: u64, eof: bool) {
+    reply_with(out, id, |out| {
+        out.push_str("{\"chunk\":\"\",\"eof\":");
+        out.push_str(if eof { "true" } else { "false" });
+        out.push_str(",\"farstepZeros\":");
+        write_unsigned(out, zeros);
+        out.push('}');
+    });
+}
+
+/// The request `fs/writeBlock`.
+pub fn write_block_request(
+    out: &mut String,
+    id: &RequestId,
+    handle_id: &str,
+    offset: u64,
+    bytes: &[u8],
+) {
+    out.reserve(128 + handle_id.len() + base64_len(bytes));
+    request_with(out, id, crate::method::fs::WRITE_BLOCK, |out| {
+        out.push_str("{\"handleId\":");
+        write_string(out, handle_id);
+        out.push_str(",\"offset\":");
+        write_unsigned(out, offset);
+        out.push_str(",\"chunk\":\"");
+        write_base64(out, bytes);
+        out.push_str("\"}");
+    });
+}
+
 /// The request `fs/writeFile`.
-pub fn write_file_request(out: &mut String, id: &RequestId, path: &str, bytes: &[u8]) {
+pub fn write_file_request(
+    out: &mut String,
+    id: &RequestId,
+    path: &str,
+    bytes: &[u8],
+    sandbox: Option<&SandboxContext>,
+) {
     out.reserve(128 + path.len() + base64_len(bytes));
     request_with(out, id, crate::method::fs::WRITE_FILE, |out| {
         out.push_str("{\"path\":");
         write_string(out, path);
         out.push_str(",\"dataBase64\":\"");
         write_base64(out, bytes);
-        out.push_str("\",\"sandbox\":null}");
+        out.push_str("\",\"sandbox\":");
+        write_json(out, &sandbox);
+        out.push('}');
     });
 }
 
@@ -229,7 +269,7 @@ pub fn is_base64(text: &str) -> bool {
 }
 
 /// Shows the bytes that `text` is the base64 of, piece by piece, until `visit` fails. Of a text
-/// that [`is_base64`] refuses it may show some, and be `None` or not.
+/// that [`is_base64`] refuses it may show some, and is `None` then.
 ///
 /// A piece is decoded into room that stays in the processor's cache, and is used there.
 pub fn visit_base64<E>(
@@ -237,9 +277,15 @@ pub fn visit_base64<E>(
     mut visit: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Option<Result<(), E>> {
     let mut room = Vec::new();
+    let mut is_padded = false;
     for piece in text.as_bytes().chunks(BASE64_PIECE) {
+        // Only the end of the whole may be.
+        if is_padded {
+            return None;
+        }
         room.clear();
         STANDARD.decode_append(piece, &mut room).ok()?;
+        is_padded = piece.last() == Some(&b'=');
         if let Err(error) = visit(&room) {
             return Some(Err(error));
         }
@@ -354,6 +400,16 @@ mod tests {
             same(&out, &json!({"id": id, "result": {"chunk": chunk, "eof": eof}}));
 
             out.clear();
+            read_zeros_reply(&mut out, &id, seq, eof);
+            same(&out, &json!({"id": id, "result":
+                {"chunk": "", "eof": eof, "farstepZeros": seq}}));
+
+            out.clear();
+            write_block_request(&mut out, &id, &process, seq, &bytes);
+            same(&out, &json!({"id": id, "method": "fs/writeBlock", "params":
+                {"handleId": process, "offset": seq, "chunk": chunk}}));
+
+            out.clear();
             let header = http::ResponseHeader { name: "x".to_owned(), value: process.clone() };
             http_reply(&mut out, &id, 404, std::slice::from_ref(&header), &bytes);
             same(&out, &json!({"id": id, "result":
@@ -367,7 +423,7 @@ mod tests {
                  "error": eof.then_some(&process)}}));
 
             out.clear();
-            write_file_request(&mut out, &id, &process, &bytes);
+            write_file_request(&mut out, &id, &process, &bytes, None);
             same(&out, &json!({"id": id, "method": "fs/writeFile", "params":
                 {"path": process, "dataBase64": chunk, "sandbox": null}}));
 
@@ -391,6 +447,28 @@ mod tests {
             let mut out = String::new();
             write_integer(&mut out, number);
             assert_eq!(out, number.to_string());
+        }
+    }
+
+    #[test]
+    fn base64_is_shown_in_pieces_only_if_it_is_base64() {
+        let whole = base64(&vec![7; BASE64_PIECE]);
+        let (mut padded, mut foreign) = (whole.clone().into_bytes(), whole.clone().into_bytes());
+        padded[BASE64_PIECE - 1] = b'=';
+        foreign[BASE64_PIECE + 9] = b'-';
+        for (text, is_sound) in [
+            (whole.as_str(), true),
+            (&whole[..whole.len() - 1], false),
+            (std::str::from_utf8(&padded).unwrap(), false),
+            (std::str::from_utf8(&foreign).unwrap(), false),
+        ] {
+            let mut shown = Vec::new();
+            let visited = visit_base64(text, |piece| {
+                shown.extend_from_slice(piece);
+                Ok::<(), ()>(())
+            });
+            assert_eq!((visited.is_some(), is_base64(text)), (is_sound, is_sound));
+            assert!(!is_sound || shown == vec![7; BASE64_PIECE]);
         }
     }
 

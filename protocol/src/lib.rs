@@ -14,13 +14,19 @@
 //!         caller::Caller ◀───────┤                         ▼
 //!         reorder::Reorder ◀─────┘                        text
 //! ```
+//!
+//! `relay` and `noise` are for executors without an open port: the frames of a rendezvous, and the
+//! channel inside them that the rendezvous cannot read.
 
 #![deny(missing_docs)]
 
 pub mod caller;
 pub mod frame;
 pub mod method;
+#[cfg(feature = "noise")]
+pub mod noise;
 pub mod output;
 mod redacted;
+pub mod relay;
 pub mod reorder;
 pub mod rpc;

@@ -22,8 +22,12 @@ use bytes::Bytes;
 
 use crate::method::process::OutputStream;
 
+mod parts;
+
 #[cfg(test)]
 mod tests;
+
+pub use parts::{Body, Chunk, Event, Exit, Limits, ReadPage, Seq};
 
 /// Output kept per process: far more than what the kernels between us and a client can hold, so
 /// that a broken connection loses nothing.
@@ -42,97 +46,6 @@ const EVICTED_KEPT: usize = 8;
 /// Smaller ones are not worth keeping.
 const EVICTED_MIN: usize = 4 * 1024;
 
-/// Position of an event: counts from 1 without gaps over all events of one process.
-pub type Seq = u64;
-
-/// How much a log keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes kept in all, delivered or not; at most one chunk more is really there.
-    pub retained_bytes: usize,
-    /// Chunks kept in all, delivered or not.
-    pub retained_chunks: usize,
-    /// Bytes that may wait for an attached connection.
-    pub backlog_bytes: usize,
-    /// Bytes behind the connection's position that stay when it breaks.
-    pub in_flight_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            retained_bytes: RETAINED_BYTES,
-            retained_chunks: RETAINED_CHUNKS,
-            backlog_bytes: BACKLOG_BYTES,
-            in_flight_bytes: IN_FLIGHT_BYTES,
-        }
-    }
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// 0 to 255 as given, or 128 + the number of the signal.
-    pub code: i32,
-    /// Whether we believe that a sandbox caused the failure.
-    pub sandbox_denied: bool,
-}
-
-/// One retained piece of output, cut as it was read.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Chunk {
-    /// Its position among all events.
-    pub seq: Seq,
-    /// Where it came from.
-    pub stream: OutputStream,
-    /// The bytes, shared with the log.
-    pub bytes: Bytes,
-}
-
-/// What a connection announces, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The process wrote something.
-    Output(Chunk),
-    /// The process ended.
-    Exited {
-        /// Position of this event.
-        seq: Seq,
-        /// How it ended.
-        exit: Exit,
-    },
-    /// Nothing more will come.
-    Closed {
-        /// Position of this event, the last one.
-        seq: Seq,
-    },
-}
-
-impl Event {
-    /// Position of this event.
-    pub fn seq(&self) -> Seq {
-        match self {
-            Event::Output(chunk) => chunk.seq,
-            Event::Exited { seq, .. } | Event::Closed { seq } => *seq,
-        }
-    }
-}
-
-/// The answer to one read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadPage {
-    /// Retained output behind the asked position, ascending.
-    pub chunks: Vec<Chunk>,
-    /// Where to go on: read again after `next_seq - 1`.
-    pub next_seq: Seq,
-    /// How the process ended, if it has.
-    pub exit: Option<Exit>,
-    /// Whether nothing more will come.
-    pub closed: bool,
-    /// Oldest position still retained, if any output is: older output is gone for good.
-    pub first_retained: Option<Seq>,
-}
-
 /// A reply that nothing proves to have arrived but that much was sent behind it.
 #[derive(Clone, Copy, Debug)]
 struct LastPage {
@@ -146,9 +59,9 @@ struct LastPage {
 
 /// Everything one process had to say, and what of it is still here.
 #[derive(Debug)]
-pub struct OutputLog {
+pub struct OutputLog<B: Body = Bytes> {
     limits: Limits,
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Chunk<B>>,
     bytes: usize,
     last_seq: Seq,
     exited: Option<(Seq, Exit)>,
@@ -164,12 +77,19 @@ pub struct OutputLog {
     /// How many chunks at the front, with how many bytes, may be evicted.
     evictable_chunks: usize,
     evictable_bytes: usize,
-    evicted: VecDeque<Bytes>,
+    /// Set for a log without a connection that never pauses its process: whatever is over the
+    /// limit is evicted, and so many bytes were.
+    rolling: Option<u64>,
+    /// Everything up to here was moved to where its owner keeps it, and so many bytes of that are
+    /// still retained.
+    moved: Seq,
+    moved_bytes: usize,
+    evicted: VecDeque<B>,
 }
 
-impl OutputLog {
+impl<B: Body> OutputLog<B> {
     /// An empty log with a connection attached to it.
-    pub fn new(limits: Limits) -> OutputLog {
+    pub fn new(limits: Limits) -> OutputLog<B> {
         OutputLog {
             limits,
             chunks: VecDeque::new(),
@@ -184,7 +104,20 @@ impl OutputLog {
             last_page: None,
             evictable_chunks: 0,
             evictable_bytes: 0,
+            rolling: None,
+            moved: 0,
+            moved_bytes: 0,
             evicted: VecDeque::new(),
+        }
+    }
+
+    /// An empty log to which no connection is ever attached. Its process never waits for a reader:
+    /// the oldest output goes when there is too much, and reads tell how much has gone.
+    pub fn rolling(limits: Limits) -> OutputLog<B> {
+        OutputLog {
+            attached: false,
+            rolling: Some(0),
+            ..OutputLog::new(limits)
         }
     }
 
@@ -192,27 +125,33 @@ impl OutputLog {
 
     /// Whether `len` more bytes fit without losing anything. If not, leave them in the pipe.
     pub fn can_accept(&self, len: usize) -> bool {
+        if self.rolling.is_some() {
+            return true;
+        }
         let held = self.bytes - self.evictable_bytes;
-        let limit = if !self.attached || self.last_page.is_some() {
-            self.limits.retained_bytes
+        let held_chunks = self.chunks.len() - self.evictable_chunks;
+        // What was taken and may be on its way is kept beside what waits, in bytes and in chunks.
+        let half_the_chunks = self.limits.retained_chunks - self.limits.retained_chunks / 2;
+        let (limit, limit_chunks) = if !self.attached || self.last_page.is_some() {
+            (self.limits.retained_bytes, self.limits.retained_chunks)
         } else if self.has_pins() {
             // What comes while a client catches up lies behind the page that it may lose last, and
             // both have to be there until the page is sure to have arrived.
-            self.limits.retained_bytes - self.may_be_on_its_way()
+            let limit = self.limits.retained_bytes - self.may_be_on_its_way();
+            (limit, half_the_chunks)
         } else {
-            self.limits.backlog_bytes
+            (self.limits.backlog_bytes, half_the_chunks)
         };
-        let held_chunks = self.chunks.len() - self.evictable_chunks;
         // A limit below the size of one read must not stop a process for ever.
-        held == 0 || (held + len <= limit && held_chunks < self.limits.retained_chunks)
+        held == 0 || (held + len <= limit && held_chunks < limit_chunks)
     }
 
     /// Adds output. Never refuses: bytes that were read must not be lost, so ask
     /// [`can_accept`](Self::can_accept) before reading.
-    pub fn push(&mut self, stream: OutputStream, bytes: Bytes) -> Seq {
+    pub fn push(&mut self, stream: OutputStream, bytes: B) -> Seq {
         debug_assert!(self.closed.is_none(), "output behind the close");
         self.last_seq += 1;
-        self.bytes += bytes.len();
+        self.bytes += bytes.size();
         self.chunks.push_back(Chunk {
             seq: self.last_seq,
             stream,
@@ -274,14 +213,14 @@ impl OutputLog {
     // What to do next.
 
     /// Hands the next event to the attached connection; it counts as delivered from here on.
-    pub fn take(&mut self) -> Option<Event> {
+    pub fn take(&mut self) -> Option<Event<B>> {
         if !self.attached {
             return None;
         }
         let event = self.next_after(self.taken)?;
         self.taken = event.seq();
         if let (Some(page), Event::Output(chunk)) = (&mut self.last_page, &event) {
-            page.bytes_left = page.bytes_left.saturating_sub(chunk.bytes.len());
+            page.bytes_left = page.bytes_left.saturating_sub(chunk.bytes.size());
             page.chunks_left = page.chunks_left.saturating_sub(1);
             if page.bytes_left == 0 || page.chunks_left == 0 {
                 self.last_page = None;
@@ -297,7 +236,7 @@ impl OutputLog {
     }
 
     /// The first event behind `cursor` that is still known.
-    pub fn next_after(&self, cursor: Seq) -> Option<Event> {
+    pub fn next_after(&self, cursor: Seq) -> Option<Event<B>> {
         let chunk = self.chunks.get(self.first_index_after(cursor));
         let exited = self.exited.filter(|(seq, _)| *seq > cursor);
         match (chunk, exited) {
@@ -317,12 +256,12 @@ impl OutputLog {
     ///
     /// At least one chunk is returned if there is any, and chunks are never split. Asking for
     /// what lies behind a position says that everything up to it has arrived.
-    pub fn read(&mut self, after: Seq, max_bytes: Option<u64>) -> ReadPage {
+    pub fn read(&mut self, after: Seq, max_bytes: Option<u64>) -> ReadPage<B> {
         let start = self.first_index_after(after);
         let mut room = max_bytes.unwrap_or(u64::MAX);
         let mut chunks = Vec::new();
         for chunk in self.chunks.range(start..) {
-            let len = chunk.bytes.len() as u64;
+            let len = chunk.bytes.size() as u64;
             if len > room && !chunks.is_empty() {
                 break;
             }
@@ -355,6 +294,7 @@ impl OutputLog {
             exit: self.exit(),
             closed: self.closed.is_some(),
             first_retained,
+            dropped_bytes: self.rolling,
         }
     }
 
@@ -394,9 +334,14 @@ impl OutputLog {
         self.bytes
     }
 
-    /// The last few large chunks that were evicted, oldest first: their memory may be used again
-    /// for what is read next, which is cheaper than fresh memory.
-    pub fn take_evicted(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+    /// Chunks held right now.
+    pub fn retained_chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The last few large chunks that were evicted or moved, oldest first: their memory may be used
+    /// again for what is read next, which is cheaper than fresh memory.
+    pub fn take_evicted(&mut self) -> impl Iterator<Item = B> + use<B> {
         std::mem::take(&mut self.evicted).into_iter()
     }
 
@@ -409,6 +354,55 @@ impl OutputLog {
         self.evicted = VecDeque::new();
     }
 
+    /// Evicts, oldest first, while that is too much and something is left that may be evicted.
+    pub fn cut_while(&mut self, is_too_much: impl Fn(&Self) -> bool) {
+        while self.evictable_chunks > 0 && is_too_much(self) {
+            self.evict_oldest();
+        }
+    }
+
+    // Where the bytes are.
+
+    /// Bytes of output that nobody has moved yet.
+    pub fn unmoved_bytes(&self) -> usize {
+        self.bytes - self.moved_bytes
+    }
+
+    /// What can be moved elsewhere, oldest first: output that waits for nobody right now, but for
+    /// the newest `keep` bytes, which are likely to be asked for.
+    pub fn movable(&self, keep: usize) -> impl Iterator<Item = &Chunk<B>> {
+        let until = if self.attached {
+            self.taken
+        } else {
+            self.last_seq
+        };
+        let mut unmoved = self.unmoved_bytes();
+        let chunks = self.chunks.range(self.first_index_after(self.moved)..);
+        chunks.take_while(move |chunk| {
+            let size = chunk.bytes.size();
+            let can_go = chunk.seq <= until && unmoved >= keep + size;
+            unmoved -= size;
+            can_go
+        })
+    }
+
+    /// Says where what was [`movable`](Self::movable) is now, from its first chunk on. Chunks that
+    /// were evicted meanwhile are passed over.
+    pub fn moved(&mut self, bodies: impl IntoIterator<Item = (Seq, B)>) {
+        for (seq, body) in bodies {
+            let index = self.chunks.partition_point(|chunk| chunk.seq < seq);
+            if let Some(chunk) = self.chunks.get_mut(index)
+                && chunk.seq == seq
+            {
+                debug_assert_eq!(chunk.bytes.size(), body.size(), "another chunk");
+                self.moved_bytes += body.size();
+                let before = std::mem::replace(&mut chunk.bytes, body);
+                self.keep_evicted(before);
+            }
+            self.moved = self.moved.max(seq);
+        }
+    }
+
     fn has_pins(&self) -> bool {
         self.released < self.pinned
     }
@@ -416,6 +410,7 @@ impl OutputLog {
     /// Everything up to here may be evicted.
     fn evictable(&self) -> Seq {
         match self.last_page {
+            _ if self.rolling.is_some() => self.last_seq,
             _ if !self.attached || self.has_pins() => self.released,
             Some(page) => page.after.min(self.taken),
             None => self.taken,
@@ -430,7 +425,7 @@ impl OutputLog {
         let held: usize = self
             .chunks
             .range(start..)
-            .map(|chunk| chunk.bytes.len())
+            .map(|chunk| chunk.bytes.size())
             .sum();
         let page = LastPage {
             after,
@@ -456,10 +451,10 @@ impl OutputLog {
                 break;
             }
             self.evictable_chunks += 1;
-            self.evictable_bytes += chunk.bytes.len();
+            self.evictable_bytes += chunk.bytes.size();
         }
         while self.evictable_chunks > 0 {
-            let Some(oldest) = self.chunks.front().map(|chunk| chunk.bytes.len()) else {
+            let Some(oldest) = self.chunks.front().map(|chunk| chunk.bytes.size()) else {
                 break;
             };
             // Whole chunks only, and never below what we promise to keep.
@@ -467,17 +462,31 @@ impl OutputLog {
             if !enough_without && self.chunks.len() <= self.limits.retained_chunks {
                 break;
             }
-            if let Some(chunk) = self.chunks.pop_front() {
-                self.keep_evicted(chunk.bytes);
-            }
-            self.evictable_chunks -= 1;
-            self.evictable_bytes -= oldest;
-            self.bytes -= oldest;
+            self.evict_oldest();
         }
     }
 
-    fn keep_evicted(&mut self, bytes: Bytes) {
-        if bytes.len() >= EVICTED_MIN && self.closed.is_none() {
+    /// For a chunk that may be evicted.
+    fn evict_oldest(&mut self) {
+        let Some(chunk) = self.chunks.pop_front() else {
+            return;
+        };
+        let size = chunk.bytes.size();
+        self.evictable_chunks -= 1;
+        self.evictable_bytes -= size;
+        self.bytes -= size;
+        if let Some(gone) = &mut self.rolling {
+            *gone += size as u64;
+        }
+        if chunk.seq <= self.moved {
+            self.moved_bytes -= size;
+        } else {
+            self.keep_evicted(chunk.bytes);
+        }
+    }
+
+    fn keep_evicted(&mut self, bytes: B) {
+        if bytes.size() >= EVICTED_MIN && self.closed.is_none() {
             if self.evicted.len() == EVICTED_KEPT {
                 self.evicted.pop_front();
             }
@@ -506,7 +515,7 @@ impl OutputLog {
         let may_keep = self.may_be_on_its_way();
         let (mut bytes, mut count) = (0, 0);
         for chunk in self.chunks.iter().take(self.evictable_chunks).rev() {
-            bytes += chunk.bytes.len();
+            bytes += chunk.bytes.size();
             count += 1;
             if bytes > may_keep || count > self.limits.retained_chunks / 2 {
                 return chunk.seq;

@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::method::fs::{ReadFileResult, WriteBlockParams, WriteFileParams};
+use crate::method::fs::{ReadBlockResult, ReadFileResult, WriteBlockParams, WriteFileParams};
 use crate::method::http::{
     BodyDeltaParams, RequestHeader, RequestParams, RequestResult, ResponseHeader,
 };
 use crate::method::process::{EnvPolicy, OutputParams, ReadChunk, StartParams, WriteParams};
-use crate::output::Chunk;
+use crate::output::{Body, Chunk};
 use crate::rpc::{Message, Params};
 
 /// Something whose size may be told and nothing else.
@@ -22,12 +22,6 @@ trait Secret {
 }
 
 impl Secret for Cow<'_, str> {
-    fn size(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Secret for bytes::Bytes {
     fn size(&self) -> usize {
         self.len()
     }
@@ -105,9 +99,19 @@ redacted! {
     ReadChunk<'_> { seq, stream } hides { chunk }
     WriteParams<'_> { process_id, write_id } hides { chunk }
     ReadFileResult<'_> { } hides { data_base64 }
+    ReadBlockResult<'_> { eof, zeros } hides { chunk }
     WriteFileParams<'_> { path, follow_symlinks } hides { data_base64 }
     WriteBlockParams<'_> { handle_id, offset } hides { chunk }
-    Chunk { seq, stream } hides { bytes }
+}
+
+impl<B: Body> fmt::Debug for Chunk<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk")
+            .field("seq", &self.seq)
+            .field("stream", &self.stream)
+            .field("bytes", &Hidden(self.bytes.size()))
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Message<'_> {

@@ -13,7 +13,12 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, bail, ensure};
 
 /// The crates that hold targets.
-const CRATES: [&str; 2] = ["path-uri/fuzz", "protocol/fuzz"];
+const CRATES: [&str; 4] = [
+    "path-uri/fuzz",
+    "protocol/fuzz",
+    "environments/fuzz",
+    "orchestrator/fuzz",
+];
 
 /// Seconds that each target runs if nothing is asked for: what CI can spare for each change.
 const SECONDS: u32 = 60;

@@ -37,11 +37,17 @@ pub enum CallError {
     #[error("nothing was sent: {reason}")]
     NotSent { reason: String },
     /// The connection ended before the reply. The call may or may not have been carried out.
-    #[error("connection to the executor was lost: {reason}")]
+    #[error("connection to the executor was lost, and what was asked may have been done: {reason}")]
     Lost { reason: String },
     /// The executor did not answer in time. The call may still be carried out.
-    #[error("executor did not answer in time")]
+    #[error("executor did not answer in time, and what was asked may still be done")]
     TimedOut,
+    /// It was to be confined, and was ended.
+    #[error(
+        "the executor does not say that it confines the process as `permission_profile` wants, \
+         so it was ended"
+    )]
+    Unconfined,
     /// The executor's answer makes no sense.
     #[error("executor answered `{method}` with something else than its result: {detail}")]
     Protocol {

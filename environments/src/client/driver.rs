@@ -7,6 +7,7 @@
 //! at most one big write, and then only because a message cannot be cut in two.
 
 mod outgoing;
+mod probe;
 mod resume;
 
 use std::collections::{HashMap, VecDeque};
@@ -47,6 +48,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// an executor gives a silent peer up after a minute or so.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 
+/// How often signs of life are given over pipes: two may be late before an executor doubts.
+const SIGN_EVERY: Duration = Duration::from_secs(8);
+
 /// How long the goodbye itself may take.
 const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
@@ -58,11 +62,12 @@ pub(super) struct Session {
 }
 
 /// The one secret of a session. It shows itself to nobody.
-#[derive(Clone)]
-pub(crate) struct SessionId(String);
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionId(String);
 
 impl SessionId {
-    pub(crate) fn reveal(&self) -> &str {
+    /// All of it, for the executor and for whoever keeps it to come back.
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -95,7 +100,8 @@ pub(crate) enum Ending {
 /// Runs one connection: [`Driver::until_end`], then [`Driver::finish`]. When the wire is lost and
 /// there is a way to another one, [`Driver::suspend`] and [`Driver::resume`] come in between.
 pub(crate) struct Driver<W> {
-    wire: W,
+    /// None between two connections.
+    wire: Option<W>,
     caller: Caller<u64>,
     waiting: HashMap<u64, Pending>,
     last_ticket: u64,
@@ -113,6 +119,12 @@ pub(crate) struct Driver<W> {
     /// How much the next page of what was missed may bring.
     page_bytes: u64,
     held_back: Option<HeldBack>,
+    /// Whether the wire still leads anywhere, where that is in doubt.
+    watch: Option<probe::Watch>,
+    /// Bytes of all messages given to the wire.
+    sent: u64,
+    /// Runs until the next sign of life, where the transport gives none.
+    sign_of_life: Option<Pin<Box<Sleep>>>,
     nonsense: u64,
 }
 
@@ -123,6 +135,8 @@ enum Pending {
     End(Arc<str>),
     /// What this process said while there was no connection.
     Page(Arc<str>),
+    /// That there is one.
+    Probe,
 }
 
 /// A call that was sent.
@@ -154,7 +168,9 @@ impl<W: Wire> Driver<W> {
         link: Arc<Link>,
     ) -> Driver<W> {
         Driver {
-            wire,
+            watch: probe::Watch::over(&wire),
+            sent: 0,
+            wire: Some(wire),
             caller,
             waiting: HashMap::new(),
             last_ticket: 0,
@@ -167,18 +183,33 @@ impl<W: Wire> Driver<W> {
             unwanted: Vec::new(),
             page_bytes: resume::PAGE_BYTES_FIRST,
             held_back: None,
+            sign_of_life: None,
             nonsense: 0,
         }
+    }
+
+    /// From now on something is said now and then even if there is nothing to say: an executor
+    /// behind pipes learns only so that we are still there, and takes us for gone otherwise.
+    pub(crate) fn give_signs_of_life(&mut self) {
+        self.sign_of_life = Some(Box::pin(tokio::time::sleep(SIGN_EVERY)));
     }
 
     /// Serves the connection for as long as it lives and somebody wants it.
     pub(crate) async fn until_end(&mut self, stop: &CancellationToken) -> Ending {
         let mut stopped = pin!(stop.cancelled());
+        let link = Arc::clone(&self.link);
+        let mut doubted = pin!(link.doubted());
         poll_fn(|cx| {
             if stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ending::Stopped);
             }
-            self.poll_turn(cx)
+            // First what has arrived: it may be the sign of life.
+            if let Poll::Ready(ending) = self.poll_turn(cx) {
+                return Poll::Ready(ending);
+            }
+            doubted.as_mut().poll(cx).map(|()| Ending::Lost {
+                reason: "the executor gave no sign of life".to_owned(),
+            })
         })
         .await
     }
@@ -216,7 +247,15 @@ impl<W: Wire> Driver<W> {
             command.waiting.end(Err(CallError::Lost { reason }));
         }
         self.session.streams.lose_all(&reason);
-        let _ = tokio::time::timeout(CLOSE_WAIT, self.wire.close()).await;
+        self.hang_up().await;
+    }
+
+    /// Says goodbye and lets the connection go. An executor that still holds it would refuse its
+    /// session to the next one.
+    pub(crate) async fn hang_up(&mut self) {
+        if let Some(mut wire) = self.wire.take() {
+            let _ = tokio::time::timeout(CLOSE_WAIT, wire.close()).await;
+        }
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
@@ -232,6 +271,11 @@ impl<W: Wire> Driver<W> {
         if let Poll::Ready(ending) = self.poll_inbound(cx) {
             return Poll::Ready(ending);
         }
+        // Before what it has to say is sent.
+        if let Poll::Ready(ending) = self.poll_watch(cx) {
+            return Poll::Ready(ending);
+        }
+        self.poll_sign_of_life(cx);
         match self.poll_outbound(cx) {
             Poll::Ready(Err(error)) => {
                 // What the other side said before it stopped listening still counts.
@@ -260,8 +304,15 @@ impl<W: Wire> Driver<W> {
     fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         for _ in 0..BATCH {
             ready!(self.poll_held_back(cx));
-            match ready!(self.wire.poll_next_unpin(cx)) {
-                Some(Ok(text)) => self.take(&text),
+            let Some(wire) = &mut self.wire else {
+                let reason = "the connection was given up".to_owned();
+                return Poll::Ready(Ending::Lost { reason });
+            };
+            match ready!(wire.poll_next_unpin(cx)) {
+                Some(Ok(text)) => {
+                    self.link.hear();
+                    self.take(&text);
+                }
                 Some(Err(error)) if error.is_survivable() => self.nonsense += 1,
                 Some(Err(error)) => {
                     let reason = error.to_string();
@@ -286,17 +337,35 @@ impl<W: Wire> Driver<W> {
         while let Some(held_back) = &mut self.held_back {
             if !held_back.by.holds_back(cx) {
                 self.held_back = None;
+                self.link.turn_deaf(false);
                 break;
             }
             ready!(held_back.sign_of_life.as_mut().poll(cx));
             let next = tokio::time::Instant::now() + SIGN_OF_LIFE;
             held_back.sign_of_life.as_mut().reset(next);
-            // Saying it twice is harmless, and it has no answer that would pile up.
-            let mut text = String::new();
-            frame::notification(&mut text, INITIALIZED, &Empty {});
-            self.say(text);
+            self.say_sign_of_life();
         }
         Poll::Ready(())
+    }
+
+    fn poll_sign_of_life(&mut self, cx: &mut Context<'_>) {
+        while let Some(sign) = &mut self.sign_of_life
+            && sign.as_mut().poll(cx).is_ready()
+        {
+            sign.as_mut()
+                .reset(tokio::time::Instant::now() + SIGN_EVERY);
+            // What waits already is one as well.
+            if self.own.is_empty() {
+                self.say_sign_of_life();
+            }
+        }
+    }
+
+    /// Saying it twice is harmless, and it has no answer that would pile up.
+    fn say_sign_of_life(&mut self) {
+        let mut text = String::new();
+        frame::notification(&mut text, INITIALIZED, &Empty {});
+        self.say(text);
     }
 
     fn take(&mut self, text: &Text) {
@@ -334,6 +403,7 @@ impl<W: Wire> Driver<W> {
             }
             Some(Pending::End(_)) => self.ending -= 1,
             Some(Pending::Page(id)) => self.take_page(&id, outcome),
+            Some(Pending::Probe) => self.probed(),
             None => {}
         }
     }
@@ -342,6 +412,7 @@ impl<W: Wire> Driver<W> {
         match delivered {
             Delivered::To(inbox) => {
                 if inbox.is_full() {
+                    self.link.turn_deaf(true);
                     self.held_back = Some(HeldBack {
                         by: inbox,
                         sign_of_life: Box::pin(tokio::time::sleep(SIGN_OF_LIFE)),

@@ -9,9 +9,9 @@ use farstep_path_uri::PathUri;
 use farstep_protocol::frame;
 use farstep_protocol::method::Empty;
 use farstep_protocol::method::fs::{
-    self, CanonicalizeResult, CopyParams, CreateDirectoryParams, DirectoryEntry, Metadata,
-    PathParams, ReadDirectoryResult, ReadFileResult, RemoveParams, WalkOptions, WalkParams,
-    WalkResult,
+    self, CanonicalizeResult, CopyParams, CreateDirectoryParams, DigestParams, DigestResult,
+    DirectoryEntry, Metadata, PathParams, ReadDirectoryResult, ReadFileResult, RemoveParams,
+    RenameParams, SetModeParams, SetTimesParams, WalkOptions, WalkParams, WalkResult,
 };
 
 use super::call::{BULK_BYTES, CallError, Lane, MESSAGE_BYTES_MAX, Purpose, QUICK, TRANSFER, TREE};
@@ -20,7 +20,7 @@ use super::{Executor, Request};
 impl Executor {
     /// A whole regular file.
     pub async fn read_file(&self, path: &PathUri) -> Result<Bytes, CallError> {
-        let request = Request::with_params(fs::READ_FILE, TRANSFER, path_params(path));
+        let request = Request::with_params(fs::READ_FILE, TRANSFER, self.path_params(path));
         let reply = self.call(request).await?;
         let result: ReadFileResult<'_> = reply.parse(fs::READ_FILE)?;
         let content = frame::read_base64(&result.data_base64);
@@ -46,6 +46,7 @@ impl Executor {
             Lane::Small
         };
         let (path, content) = (path.clone(), Bytes::copy_from_slice(content));
+        let sandbox = self.sandbox();
         let request = Request {
             method: fs::WRITE_FILE,
             lane,
@@ -53,7 +54,7 @@ impl Executor {
             size: encoded,
             purpose: Purpose::Plain,
             encode: Box::new(move |out, id| {
-                frame::write_file_request(out, id, path.as_str(), &content);
+                frame::write_file_request(out, id, path.as_str(), &content, sandbox.as_ref());
             }),
         };
         let _: Empty = self.call(request).await?.parse(fs::WRITE_FILE)?;
@@ -65,7 +66,7 @@ impl Executor {
         let params = CreateDirectoryParams {
             path: path.clone(),
             recursive,
-            sandbox: None,
+            sandbox: self.sandbox(),
             follow_symlinks: true,
         };
         let request = Request::with_params(fs::CREATE_DIRECTORY, QUICK, params);
@@ -75,13 +76,13 @@ impl Executor {
 
     /// What a path is.
     pub async fn metadata(&self, path: &PathUri) -> Result<Metadata, CallError> {
-        let request = Request::with_params(fs::GET_METADATA, QUICK, path_params(path));
+        let request = Request::with_params(fs::GET_METADATA, QUICK, self.path_params(path));
         self.call(request).await?.parse(fs::GET_METADATA)
     }
 
     /// The path without links. It is the executor's word: good for naming, not for trusting.
     pub async fn canonicalize(&self, path: &PathUri) -> Result<PathUri, CallError> {
-        let request = Request::with_params(fs::CANONICALIZE, QUICK, path_params(path));
+        let request = Request::with_params(fs::CANONICALIZE, QUICK, self.path_params(path));
         let reply = self.call(request).await?;
         let result: CanonicalizeResult = reply.parse(fs::CANONICALIZE)?;
         Ok(result.path)
@@ -89,7 +90,7 @@ impl Executor {
 
     /// What a directory holds, in no particular order.
     pub async fn read_directory(&self, path: &PathUri) -> Result<Vec<DirectoryEntry>, CallError> {
-        let request = Request::with_params(fs::READ_DIRECTORY, TRANSFER, path_params(path));
+        let request = Request::with_params(fs::READ_DIRECTORY, TRANSFER, self.path_params(path));
         let reply = self.call(request).await?;
         let result: ReadDirectoryResult = reply.parse(fs::READ_DIRECTORY)?;
         Ok(result.entries)
@@ -104,7 +105,7 @@ impl Executor {
         let params = WalkParams {
             path: path.clone(),
             options,
-            sandbox: None,
+            sandbox: self.sandbox(),
         };
         let request = Request::with_params(fs::WALK, TRANSFER, params);
         self.call(request).await?.parse(fs::WALK)
@@ -121,7 +122,7 @@ impl Executor {
             path: path.clone(),
             recursive,
             force,
-            sandbox: None,
+            sandbox: self.sandbox(),
             follow_symlinks: true,
         };
         let request = Request::with_params(fs::REMOVE, TREE, params);
@@ -140,18 +141,70 @@ impl Executor {
             source_path: source.clone(),
             destination_path: destination.clone(),
             recursive,
-            sandbox: None,
+            sandbox: self.sandbox(),
         };
         let request = Request::with_params(fs::COPY, TREE, params);
         let _: Empty = self.call(request).await?.parse(fs::COPY)?;
         Ok(())
     }
-}
 
-fn path_params(path: &PathUri) -> PathParams {
-    PathParams {
-        path: path.clone(),
-        sandbox: None,
-        follow_symlinks: true,
+    /// The SHA-256 of a file, or of its first `length` bytes, and of how many bytes it is. Only
+    /// where [`fs::FILES`] is announced.
+    pub async fn digest(
+        &self,
+        path: &PathUri,
+        length: Option<u64>,
+    ) -> Result<DigestResult, CallError> {
+        let params = DigestParams {
+            path: path.clone(),
+            length,
+        };
+        let mut request = Request::with_params(fs::DIGEST, TREE, params);
+        request.purpose = Purpose::Repeatable;
+        self.call(request).await?.parse(fs::DIGEST)
+    }
+
+    /// Gives a file another name, in place of what has it. Only where [`fs::FILES`] is announced.
+    pub async fn rename(&self, source: &PathUri, destination: &PathUri) -> Result<(), CallError> {
+        let params = RenameParams {
+            source_path: source.clone(),
+            destination_path: destination.clone(),
+        };
+        let request = Request::with_params(fs::RENAME, QUICK, params);
+        let _: Empty = self.call(request).await?.parse(fs::RENAME)?;
+        Ok(())
+    }
+
+    /// Sets the nine permission bits of a path. Only where [`fs::FILES`] is announced.
+    pub async fn set_mode(&self, path: &PathUri, mode: u32) -> Result<(), CallError> {
+        let params = SetModeParams {
+            path: path.clone(),
+            mode,
+        };
+        let mut request = Request::with_params(fs::SET_MODE, QUICK, params);
+        request.purpose = Purpose::Repeatable;
+        let _: Empty = self.call(request).await?.parse(fs::SET_MODE)?;
+        Ok(())
+    }
+
+    /// Sets when a path was changed last, in Unix milliseconds. Only where [`fs::TREES`] is
+    /// announced.
+    pub async fn set_times(&self, path: &PathUri, modified_at_ms: i64) -> Result<(), CallError> {
+        let params = SetTimesParams {
+            path: path.clone(),
+            modified_at_ms,
+        };
+        let mut request = Request::with_params(fs::SET_TIMES, QUICK, params);
+        request.purpose = Purpose::Repeatable;
+        let _: Empty = self.call(request).await?.parse(fs::SET_TIMES)?;
+        Ok(())
+    }
+
+    fn path_params(&self, path: &PathUri) -> PathParams {
+        PathParams {
+            path: path.clone(),
+            sandbox: self.sandbox(),
+            follow_symlinks: true,
+        }
     }
 }

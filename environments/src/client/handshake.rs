@@ -3,17 +3,22 @@
 //! `initialize` and `initialized` leave in one burst, so that opening a session costs a single
 //! round trip. Only servers that do not describe themselves in their answer cost a second one.
 
+use std::time::Duration;
+
 use farstep_protocol::caller::{Caller, Event};
 use farstep_protocol::frame;
 use farstep_protocol::method::Empty;
 use farstep_protocol::method::environment::{self, EnvironmentInfo};
 use farstep_protocol::method::initialize::{
-    INITIALIZE, INITIALIZED, InitializeParams, InitializeResult,
+    ChannelTerms, INITIALIZE, INITIALIZED, InitializeParams, InitializeResult, SessionTerms,
+    SessionWish,
 };
 use farstep_protocol::rpc::RpcError;
-use farstep_transport::{Text, Wire, WireError};
+use farstep_transport::{Rekeys, Text, Wire, WireError};
 use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
+
+use super::driver::SessionId;
 
 /// How we introduce ourselves.
 const CLIENT_NAME: &str = "farstep";
@@ -31,8 +36,50 @@ pub(crate) struct Greeting {
     pub(crate) info: EnvironmentInfo,
     /// The one secret of the session.
     pub(crate) session_id: String,
+    /// Of a durable session.
+    pub(crate) terms: Option<SessionTerms>,
     /// Goes on counting ids where the handshake stopped.
     pub(crate) caller: Caller<u64>,
+}
+
+/// Which session a connection is to have.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Wanted {
+    /// A new one, as everybody knows it.
+    #[default]
+    Ordinary,
+    /// A new durable one.
+    Durable { retention: Duration },
+    /// The one named. Of a durable one, `peek` leaves the clock alone.
+    Resume { id: SessionId, peek: bool },
+}
+
+impl Wanted {
+    fn params(&self) -> InitializeParams {
+        let (resume, farstep) = match self {
+            Wanted::Ordinary => (None, None),
+            Wanted::Durable { retention } => {
+                let wish = SessionWish {
+                    retention_seconds: Some(retention.as_secs()),
+                    peek: false,
+                };
+                (None, Some(wish))
+            }
+            Wanted::Resume { id, peek } => {
+                let wish = SessionWish {
+                    retention_seconds: None,
+                    peek: true,
+                };
+                (Some(id.reveal().to_owned()), peek.then_some(wish))
+            }
+        };
+        InitializeParams {
+            client_name: CLIENT_NAME.to_owned(),
+            resume_session_id: resume,
+            farstep,
+            farstep_channel: None,
+        }
+    }
 }
 
 /// Why there was no handshake.
@@ -61,11 +108,11 @@ pub(crate) enum HandshakeError {
     Wire(#[from] WireError),
 }
 
-/// Opens a session, or takes up the one named. The caller limits the time, and finds in `noise`
+/// Opens a session, or takes one up. The caller limits the time, and finds in `noise`
 /// the first thing that arrived and was no message.
 pub(crate) async fn handshake<W: Wire>(
     wire: &mut W,
-    resume: Option<&str>,
+    session: &Wanted,
     noise: &mut Option<String>,
 ) -> Result<Greeting, HandshakeError> {
     let mut opening = Opening {
@@ -73,16 +120,23 @@ pub(crate) async fn handshake<W: Wire>(
         caller: Caller::new(PENDING_MAX),
         noise,
     };
-    let params = InitializeParams {
-        client_name: CLIENT_NAME.to_owned(),
-        resume_session_id: resume.map(str::to_owned),
-    };
+    let mut params = session.params();
+    if opening.wire.has_keys() {
+        // Whoever agrees may begin with its answer.
+        opening.wire.set_rekeys(Rekeys::Offered);
+        params.farstep_channel = Some(ChannelTerms { rekey: true });
+    }
     opening.request(INITIALIZE, &params).await?;
     let mut initialized = String::new();
     frame::notification(&mut initialized, INITIALIZED, &Empty {});
     opening.feed(initialized).await?;
     let answer = opening.answer(INITIALIZE).await?;
     let result: InitializeResult = read(INITIALIZE, &answer)?;
+    let agreed = result.farstep_channel.unwrap_or_default();
+    opening.wire.set_rekeys(match agreed.rekey {
+        true => Rekeys::Agreed,
+        false => Rekeys::Never,
+    });
     let info = match result.environment_info {
         Some(info) => info,
         None => {
@@ -93,6 +147,7 @@ pub(crate) async fn handshake<W: Wire>(
     Ok(Greeting {
         info,
         session_id: result.session_id,
+        terms: result.farstep,
         caller: opening.caller,
     })
 }

@@ -1,9 +1,9 @@
 //! Whether one connection still lives, for everybody who wants to know and nobody who keeps it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The state of one connection, and of those that take its session up again. Holding it does not
@@ -12,9 +12,17 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Link {
     serial: u64,
     reason: OnceLock<String>,
+    /// Whether the program at the other end ended by itself and without an error.
+    ended_well: AtomicBool,
     lost: CancellationToken,
     /// Whether the session is between two connections.
     recovering: watch::Sender<bool>,
+    /// Whether anything was received since somebody last asked.
+    heard: AtomicBool,
+    /// Whether we do not read, because a reader is behind.
+    deaf: AtomicBool,
+    /// Somebody holds the connection for dead.
+    doubted: Notify,
 }
 
 impl Link {
@@ -23,8 +31,12 @@ impl Link {
         Link {
             serial: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             reason: OnceLock::new(),
+            ended_well: AtomicBool::new(false),
             lost: CancellationToken::new(),
             recovering: watch::Sender::new(false),
+            heard: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            doubted: Notify::new(),
         }
     }
 
@@ -47,6 +59,31 @@ impl Link {
             .await;
     }
 
+    /// Something was received.
+    pub(super) fn hear(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn turn_deaf(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::Relaxed);
+    }
+
+    /// Whether nothing was received since this was asked last, though it would have been.
+    pub(crate) fn was_silent(&self) -> bool {
+        let heard = self.heard.swap(false, Ordering::Relaxed);
+        !heard && !self.deaf.load(Ordering::Relaxed)
+    }
+
+    /// Lets the connection be given up as one that is dead.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Waits until somebody holds the connection for dead.
+    pub(super) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
     /// The number of the connection in this process, for logs (`conn`).
     pub(crate) fn serial(&self) -> u64 {
         self.serial
@@ -60,6 +97,15 @@ impl Link {
     pub(crate) fn reason(&self) -> String {
         let reason = self.reason.get().map(String::as_str);
         reason.unwrap_or("the connection is closing").to_owned()
+    }
+
+    /// To be said before the end is.
+    pub(crate) fn end_well(&self) {
+        self.ended_well.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn ended_well(&self) -> bool {
+        self.ended_well.load(Ordering::Acquire)
     }
 
     /// Waits for the end and tells the reason.

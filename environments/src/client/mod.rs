@@ -21,11 +21,14 @@
 
 mod call;
 mod driver;
+mod durable;
 mod fs;
 mod handshake;
 mod inbox;
 mod link;
+mod open_file;
 mod process;
+mod stall;
 mod streams;
 
 use std::pin::pin;
@@ -34,18 +37,27 @@ use std::time::Duration;
 
 use farstep_protocol::frame;
 use farstep_protocol::method::environment::{self, EnvironmentInfo};
-use farstep_protocol::rpc::{ErrorCode, Trace};
+use farstep_protocol::method::initialize::SessionTerms;
+use farstep_protocol::method::sandbox::SandboxContext;
+use farstep_protocol::rpc::ErrorCode;
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use call::CallError;
 pub use inbox::Overflow;
-pub use process::{Process, ProcessEvent};
+pub use open_file::{BLOCK_BYTES_MAX, Block, OpenFile};
+pub use process::{Process, ProcessEvent, ProcessInput};
+
+pub use driver::SessionId;
+pub use durable::{DurableSession, Page, PageChunk};
 
 pub(crate) use driver::{Driver, Ending};
-pub(crate) use handshake::{Greeting, HandshakeError, handshake};
+pub(crate) use handshake::{Greeting, HandshakeError, Wanted, handshake};
 pub(crate) use link::Link;
+pub(crate) use stall::{Next, Seen, Stall};
 
+use crate::TraceSource;
+use crate::terms::Manner;
 use call::{Command, Encode, Lane, Outcome, Purpose, QUICK, Waiting};
 use inbox::{Inbox, Unread};
 
@@ -67,7 +79,7 @@ pub(crate) const PROCESSES_MAX: usize = 256;
 const EXTENSIONS_MAX: usize = 3;
 
 /// How long a probe may take.
-const PROBE: Duration = Duration::from_secs(10);
+pub(crate) const PROBE: Duration = Duration::from_secs(10);
 
 /// A counted handle on one live connection. The connection ends when the last one is gone.
 #[derive(Clone)]
@@ -85,7 +97,11 @@ struct Shared {
     bulk_room: Arc<Semaphore>,
     releases: mpsc::Sender<Release>,
     /// What every call belongs to.
-    trace: Option<Arc<Trace>>,
+    trace: Option<TraceSource>,
+    /// What is added to every call.
+    manner: Manner,
+    /// The session, if it is a durable one.
+    durable: Option<(SessionId, SessionTerms)>,
 }
 
 /// The other ends of an [`Executor`]'s queues, for its driver.
@@ -104,17 +120,20 @@ struct Release {
 
 impl Executor {
     fn new(
-        info: EnvironmentInfo,
+        greeting: &Greeting,
         link: Arc<Link>,
         unread: Unread,
-        trace: Option<Arc<Trace>>,
+        extras: Extras,
     ) -> (Executor, Lanes) {
         let (control, control_end) = mpsc::channel(LANE_CALLS);
         let (small, small_end) = mpsc::channel(LANE_CALLS);
         let (bulk, bulk_end) = mpsc::channel(LANE_CALLS);
         let (releases, releases_end) = mpsc::channel(PROCESSES_MAX);
         let shared = Shared {
-            info,
+            info: greeting.info.clone(),
+            durable: greeting
+                .terms
+                .map(|terms| (greeting.session_id.clone().into(), terms)),
             link,
             unread,
             control,
@@ -122,7 +141,8 @@ impl Executor {
             bulk,
             bulk_room: Arc::new(Semaphore::new(BULK_ROOM)),
             releases,
-            trace,
+            trace: extras.trace,
+            manner: extras.manner,
         };
         let lanes = Lanes {
             control: control_end,
@@ -156,6 +176,10 @@ impl Executor {
 
     /// A sign of life: one round trip.
     pub async fn status(&self) -> Result<(), CallError> {
+        self.status_within(PROBE).await
+    }
+
+    pub(crate) async fn status_within(&self, limit: Duration) -> Result<(), CallError> {
         let probe = async {
             let request = Request::control(environment::STATUS, ());
             match self.call(request).await {
@@ -174,12 +198,17 @@ impl Executor {
                 }
             }
         };
-        let probed = tokio::time::timeout(PROBE, probe).await;
+        let probed = tokio::time::timeout(limit, probe).await;
         probed.unwrap_or(Err(CallError::TimedOut))
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.shared.link
+    }
+
+    /// What calls on paths are confined to.
+    fn sandbox(&self) -> Option<SandboxContext> {
+        self.shared.manner.sandbox()
     }
 
     fn unread(&self) -> Unread {
@@ -247,7 +276,7 @@ impl Executor {
     }
 
     fn traced(&self, encode: Encode) -> Encode {
-        match self.shared.trace.clone() {
+        match self.shared.trace.as_ref().and_then(TraceSource::now) {
             None => encode,
             Some(trace) => Box::new(move |out, id| {
                 encode(out, id);
@@ -331,17 +360,23 @@ impl Request {
     }
 }
 
+/// What the calls of a connection carry beside what they ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    pub(crate) trace: Option<TraceSource>,
+    pub(crate) manner: Manner,
+}
+
 /// Takes a connection into service whose handshake is done: the handle, and the driver that has
 /// to be run for it.
 pub(crate) fn serve<W: farstep_transport::Wire>(
     wire: W,
     greeting: handshake::Greeting,
-    trace: Option<Arc<Trace>>,
+    extras: Extras,
 ) -> (Executor, Driver<W>) {
     let link = Arc::new(Link::new());
     let streams = streams::Streams::default();
-    let (executor, lanes) =
-        Executor::new(greeting.info, Arc::clone(&link), streams.unread(), trace);
+    let (executor, lanes) = Executor::new(&greeting, Arc::clone(&link), streams.unread(), extras);
     let session = driver::Session {
         id: greeting.session_id.into(),
         streams,

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use farstep_protocol::frame;
 use farstep_protocol::method::Empty;
 use farstep_protocol::method::process::{
-    OutputStream, SIGNAL, START, Signal, SignalParams, StartParams, StartResult, TERMINATE,
-    TerminateParams, TerminateResult, WRITE, WriteResult, WriteStatus,
+    CLOSE_INPUT, CloseInputParams, OutputStream, RESIZE, ResizeParams, SIGNAL, START, Signal,
+    SignalParams, StartParams, StartResult, TERMINATE, TerminateParams, TerminateResult, WRITE,
+    Window, WriteResult, WriteStatus,
 };
 use tokio::sync::{Mutex, mpsc};
 
@@ -47,6 +48,14 @@ pub enum ProcessEvent {
 #[derive(Debug)]
 pub struct Process {
     lease: Lease,
+    input: ProcessInput,
+}
+
+/// The way into a process, to be used while something else follows what it says. It neither ends
+/// the process nor keeps it.
+#[derive(Clone, Debug)]
+pub struct ProcessInput {
+    id: Arc<str>,
     executor: Executor,
     /// The number of the last write; held while one is under way, because executors may let
     /// two overtake each other.
@@ -89,6 +98,8 @@ impl Executor {
         params: StartParams,
         overflow: Overflow,
     ) -> Result<Process, CallError> {
+        let params = self.shared.manner.apply(params);
+        let confined = params.sandbox.is_some();
         let id: Arc<str> = params.process_id.as_str().into();
         let slot = self.process_slot()?;
         let inbox = Inbox::new(overflow, self.unread());
@@ -99,13 +110,27 @@ impl Executor {
         };
         let mut request = Request::with_params(START, QUICK, params);
         request.purpose = Purpose::Start { id, inbox };
-        let _: StartResult = self.call(request).await?.parse(START)?;
-        Ok(Process {
-            lease,
+        let reply = self.call(request).await?;
+        let result: StartResult = reply.parse(START)?;
+        if confined && !is_confined(&result) {
+            // Dropping the lease ends it.
+            return Err(CallError::Unconfined);
+        }
+        let input = ProcessInput {
+            id: Arc::clone(&lease.id),
             executor: self.clone(),
             writes: Arc::default(),
-        })
+        };
+        Ok(Process { lease, input })
     }
+}
+
+/// Whether the executor says what it confines the process by.
+pub(super) fn is_confined(result: &StartResult) -> bool {
+    result
+        .sandbox_type
+        .as_deref()
+        .is_some_and(|kind| kind != "none")
 }
 
 impl Process {
@@ -119,6 +144,35 @@ impl Process {
         self.lease.inbox.next().await
     }
 
+    /// The way into it, apart from the way out.
+    pub fn input(&self) -> &ProcessInput {
+        &self.input
+    }
+
+    /// As [`ProcessInput::write`].
+    pub async fn write(&self, bytes: &[u8]) -> Result<WriteStatus, CallError> {
+        self.input.write(bytes).await
+    }
+
+    /// Interrupts its process group, as control-C would.
+    pub async fn interrupt(&self) -> Result<(), CallError> {
+        self.input.signal(Signal::Interrupt).await
+    }
+
+    /// Kills its process group. Tells whether it was still running.
+    pub async fn terminate(&self) -> Result<bool, CallError> {
+        let params = TerminateParams {
+            process_id: self.id().to_owned().into(),
+        };
+        let mut request = Request::control(TERMINATE, params);
+        request.purpose = Purpose::Repeatable;
+        let reply = self.input.executor.call(request).await?;
+        let result: TerminateResult = reply.parse(TERMINATE)?;
+        Ok(result.running)
+    }
+}
+
+impl ProcessInput {
     /// Feeds its standard input. Returns when the executor has taken all of it, or at the first
     /// piece it did not take.
     pub async fn write(&self, bytes: &[u8]) -> Result<WriteStatus, CallError> {
@@ -138,7 +192,7 @@ impl Process {
         let mut turn = Arc::clone(&self.writes).lock_owned().await;
         *turn += 1;
         let write_id = turn.to_string();
-        let id = Arc::clone(&self.lease.id);
+        let id = Arc::clone(&self.id);
         let bytes = Bytes::copy_from_slice(piece);
         let lane = if bytes.len() > BULK_BYTES {
             Lane::Bulk
@@ -159,25 +213,42 @@ impl Process {
         Ok(result.status)
     }
 
-    /// Interrupts its process group, as control-C would.
-    pub async fn interrupt(&self) -> Result<(), CallError> {
+    /// Ends its input behind what was written. Only where the executor announces
+    /// `process::CONTROL`.
+    pub async fn close(&self) -> Result<WriteStatus, CallError> {
+        // Behind the write under way.
+        let _turn = self.writes.lock().await;
+        let params = CloseInputParams {
+            process_id: self.id.to_string().into(),
+        };
+        let mut request = Request::with_params(CLOSE_INPUT, QUICK, params);
+        // Saying it twice is harmless.
+        request.purpose = Purpose::Repeatable;
+        let result: WriteResult = self.executor.call(request).await?.parse(CLOSE_INPUT)?;
+        Ok(result.status)
+    }
+
+    /// Tells it the size of its terminal. Only where the executor announces `process::CONTROL`.
+    pub async fn resize(&self, window: Window) -> Result<(), CallError> {
+        let params = ResizeParams {
+            process_id: self.id.to_string().into(),
+            window,
+        };
+        let mut request = Request::control(RESIZE, params);
+        request.purpose = Purpose::Repeatable;
+        let _: Empty = self.executor.call(request).await?.parse(RESIZE)?;
+        Ok(())
+    }
+
+    /// Sends a signal to its process group. All but the interrupt only where the executor
+    /// announces `process::SIGNALS`.
+    pub async fn signal(&self, signal: Signal) -> Result<(), CallError> {
         let params = SignalParams {
-            process_id: self.id().to_owned().into(),
-            signal: Signal::Interrupt,
+            process_id: self.id.to_string().into(),
+            signal,
         };
         let request = Request::control(SIGNAL, params);
         let _: Empty = self.executor.call(request).await?.parse(SIGNAL)?;
         Ok(())
-    }
-
-    /// Kills its process group. Tells whether it was still running.
-    pub async fn terminate(&self) -> Result<bool, CallError> {
-        let params = TerminateParams {
-            process_id: self.id().to_owned().into(),
-        };
-        let mut request = Request::control(TERMINATE, params);
-        request.purpose = Purpose::Repeatable;
-        let result: TerminateResult = self.executor.call(request).await?.parse(TERMINATE)?;
-        Ok(result.running)
     }
 }

@@ -68,6 +68,11 @@ pub(super) struct InUse;
 
 impl Streams {
     /// How much unread output the session holds.
+    /// Whether nobody follows a process.
+    pub(super) fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
     pub(super) fn unread(&self) -> Unread {
         self.unread.clone()
     }

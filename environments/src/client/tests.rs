@@ -14,11 +14,13 @@ use crate::dial::{ConnectError, attach};
 use crate::process::OutputStream;
 use crate::testing::{HANDSHAKE, Peer, connected, connected_over, info, start_params};
 
+mod blocks;
 mod calls;
 mod ending;
 mod opening;
 mod processes;
 mod resuming;
+mod stalling;
 
 fn path(text: &str) -> PathUri {
     PathUri::parse(text).expect("a path")

@@ -76,6 +76,7 @@ kinds! {
     UrlPortInvalid = "url_port_invalid",
     EnvKeyInvalid = "env_key_invalid",
     LegacyVariableIgnored = "legacy_variable_ignored",
+    OverlayUnknown = "overlay_unknown",
 }
 
 impl Kind {

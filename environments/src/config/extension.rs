@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use farstep_path_uri::{Convention, PathUri};
+use farstep_protocol::relay::attest::TenantPublic;
 
 /// `[farstep]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,9 +35,86 @@ pub struct EntryExtension {
     pub auth: Option<Auth>,
     pub tls: Option<Tls>,
     pub headers: Option<NamedValues>,
+    pub proxy: Option<Proxy>,
     pub env: Option<EnvironmentVariables>,
     pub health: Option<Health>,
     pub restart: Option<Restart>,
+    pub rendezvous: Option<RendezvousExtension>,
+}
+
+/// `rendezvous` of `[environments.farstep]`, and the keys that only count beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RendezvousExtension {
+    /// The registry's URL, without a slash at the end.
+    pub url: String,
+    /// What the rendezvous calls the environment, when that is not the entry's id.
+    pub environment: Option<String>,
+    /// The fingerprint of the one executor that is believed.
+    pub executor_key: Option<String>,
+    /// The tenant's public key, which has to have signed for the executor's.
+    pub attestation_key: Option<TenantPublic>,
+    /// Where our own key is kept, joined with the configuration folder. Without it every process
+    /// has a new one, which no executor can know.
+    pub identity_file: Option<PathBuf>,
+}
+
+impl EntryExtension {
+    /// This, and from `under` what it does not say.
+    pub(super) fn over(self, under: EntryExtension) -> EntryExtension {
+        EntryExtension {
+            os: self.os.or(under.os),
+            arch: self.arch.or(under.arch),
+            cwd: self.cwd.or(under.cwd),
+            roots: self.roots.or(under.roots),
+            permission_profile: self.permission_profile.or(under.permission_profile),
+            labels: self.labels.or(under.labels),
+            connect: self.connect.or(under.connect),
+            required: self.required.or(under.required),
+            auth: self.auth.or(under.auth),
+            tls: self.tls.or(under.tls),
+            headers: self.headers.or(under.headers),
+            proxy: self.proxy.or(under.proxy),
+            env: self.env.or(under.env),
+            health: self.health.or(under.health),
+            restart: self.restart.or(under.restart),
+            rendezvous: self.rendezvous.or(under.rendezvous),
+        }
+    }
+}
+
+/// What may be done on a machine, by the names under which `permission_profile` knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Read everything, write nothing, no network.
+    ReadOnly,
+    /// Write below the workspace roots and in folders for temporary files as well.
+    Workspace,
+    /// Everything its user may.
+    Full,
+}
+
+impl Profile {
+    /// Every name that means one; the first of each is the one to write.
+    pub(super) const NAMES: [(&'static str, Profile); 7] = [
+        ("read-only", Profile::ReadOnly),
+        (":read-only", Profile::ReadOnly),
+        ("workspace-write", Profile::Workspace),
+        (":workspace", Profile::Workspace),
+        ("danger-full-access", Profile::Full),
+        (":danger-full-access", Profile::Full),
+        (":danger-no-sandbox", Profile::Full),
+    ];
+
+    pub fn named(name: &str) -> Option<Profile> {
+        let known = Profile::NAMES.iter().find(|(known, _)| *known == name);
+        known.map(|(_, profile)| *profile)
+    }
+
+    /// The name to write.
+    pub fn as_str(self) -> &'static str {
+        let known = Profile::NAMES.iter().find(|(_, profile)| *profile == self);
+        known.map_or("", |(name, _)| name)
+    }
 }
 
 /// `[environments.farstep.auth]`
@@ -64,6 +142,18 @@ pub struct Tls {
     pub client_key_file: Option<PathBuf>,
     pub server_name: Option<String>,
     pub pin_sha256: Option<Vec<String>>,
+    pub trust: Option<Trust>,
+}
+
+/// `proxy` of `[environments.farstep]`: the way to a websocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// Straight, whatever the variables say.
+    Direct,
+    /// Its URL, without user and password.
+    Url(String),
+    /// Where its URL is read from, which may hold a password.
+    From(SecretSource),
 }
 
 /// `[environments.farstep.env]`
@@ -102,6 +192,11 @@ impl fmt::Debug for NamedValues {
 }
 
 impl Os {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        self.word()
+    }
+
     pub fn convention(self) -> Convention {
         match self {
             Os::Linux | Os::Macos => Convention::Posix,
@@ -145,6 +240,10 @@ words! {
 words! {
     /// The executor's operating system: fixes the path convention before the first connect.
     Os { Linux = "linux", Macos = "macos", Windows = "windows" }
+}
+words! {
+    /// Who is believed where neither authorities nor keys are named.
+    Trust { System = "system", FirstUse = "first-use" }
 }
 words! {
     /// When the first connection is attempted.

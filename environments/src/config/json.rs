@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::extension::Word;
 use super::{
-    Auth, Config, DefaultEnvironment, Entry, EntryExtension, EnvironmentVariables, Health, Restart,
-    SecretSource, Tls, TopExtension, Transport,
+    Auth, Config, DefaultEnvironment, Entry, EntryExtension, EnvironmentVariables, Health, Proxy,
+    Restart, SecretSource, Tls, TopExtension, Transport,
 };
 
 impl Config {
@@ -89,6 +89,15 @@ fn transport(entry: &Entry) -> Value {
                 "bearer": bearer.is_some() || source.is_some(),
             })
         }
+        Transport::Rendezvous {
+            base,
+            connect_timeout,
+        } => json!({
+            "type": "rendezvous",
+            "url": base,
+            "connect_timeout_ms": millis(*connect_timeout),
+            "initialize_timeout_ms": initialize_timeout_ms,
+        }),
         Transport::Stdio {
             program,
             args,
@@ -139,23 +148,42 @@ fn extension(table: &EntryExtension) -> Fields {
         "headers",
         table.headers.as_ref().map(|headers| json!(headers.0)),
     );
+    fields.maybe("proxy", table.proxy.as_ref().map(proxy));
     fields.maybe("env", table.env.as_ref().map(env));
     fields.maybe("health", table.health.as_ref().map(health));
     fields.maybe("restart", table.restart.as_ref().map(restart));
+    if let Some(rendezvous) = &table.rendezvous {
+        fields.put("rendezvous", rendezvous.url.clone());
+        fields.maybe("environment", rendezvous.environment.clone());
+        fields.maybe("executor_key", rendezvous.executor_key.clone());
+        let attestation = rendezvous.attestation_key.as_ref();
+        fields.maybe("attestation_key", attestation.map(ToString::to_string));
+        let identity = rendezvous.identity_file.as_deref();
+        fields.maybe("identity_file", identity.map(text));
+    }
     fields
 }
 
 fn auth(table: &Auth) -> Map<String, Value> {
     let mut fields = Fields::default();
-    fields.maybe(
-        "bearer",
-        table.bearer.as_ref().map(|source| match source {
-            SecretSource::Env(name) => json!({"env": name}),
-            SecretSource::File(path) => json!({"file": text(path)}),
-            SecretSource::Command(words) => json!({"command": words}),
-        }),
-    );
+    fields.maybe("bearer", table.bearer.as_ref().map(source));
     fields.0
+}
+
+fn source(source: &SecretSource) -> Value {
+    match source {
+        SecretSource::Env(name) => json!({"env": name}),
+        SecretSource::File(path) => json!({"file": text(path)}),
+        SecretSource::Command(words) => json!({"command": words}),
+    }
+}
+
+fn proxy(proxy: &Proxy) -> Value {
+    match proxy {
+        Proxy::Direct => json!("none"),
+        Proxy::Url(url) => json!(url),
+        Proxy::From(from) => source(from),
+    }
 }
 
 fn tls(table: &Tls) -> Map<String, Value> {
@@ -171,6 +199,7 @@ fn tls(table: &Tls) -> Map<String, Value> {
     );
     fields.maybe("server_name", table.server_name.clone());
     fields.maybe("pin_sha256", table.pin_sha256.clone());
+    fields.maybe("trust", table.trust.map(Word::word));
     fields.0
 }
 

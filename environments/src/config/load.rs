@@ -1,4 +1,5 @@
-//! From a folder to a [`Config`]: the file if there is one, else what a variable says, else `local`.
+//! From folders to a [`Config`]: our file if there is one, else that of `codex`, else what a variable
+//! says, else `local`; with our own tables from a second file laid over it.
 
 use std::fmt;
 use std::fs::File;
@@ -9,11 +10,15 @@ use super::diagnostic::Excerpt;
 use super::model::DEFAULT_TIMEOUT;
 use super::{
     Config, DefaultEnvironment, Diagnostic, Entry, EntryExtension, EnvironmentId, Kind, Severity,
-    Transport, parse,
+    Transport, overlay, parse,
 };
 
 /// The name of the file inside the configuration folder.
 pub const FILE_NAME: &str = "environments.toml";
+
+/// The name of a file with our own tables alone, for setups whose `environments.toml` is read by
+/// others as well.
+pub const OVERLAY_NAME: &str = "environments.farstep.toml";
 
 /// Names one executor for those who have no file.
 const URL_VARIABLE: &str = "CODEX_EXEC_SERVER_URL";
@@ -24,18 +29,45 @@ const URL_VARIABLE_ID: &str = "remote";
 /// refused.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Reads `environments.toml` of `config_dir`. A missing file means [`Config::local_only`].
-pub fn load(config_dir: &Path) -> Result<Config, LoadError> {
-    Ok(load_file(config_dir)?.unwrap_or_else(Config::local_only))
+/// Where a configuration may lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Our own folder.
+    pub own: PathBuf,
+    /// The folder of a `codex` client, whose file counts when we have none.
+    pub codex: Option<PathBuf>,
 }
 
-/// Like [`load`], with `CODEX_EXEC_SERVER_URL` in place of a missing file. Beside a file that
-/// variable counts for nothing, and a warning says so.
+impl Places {
+    /// Our own folder and no other.
+    pub fn only(own: &Path) -> Places {
+        Places {
+            own: own.to_owned(),
+            codex: None,
+        }
+    }
+
+    /// Every file that may have a say, whether or not it is there.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let folders = std::iter::once(&self.own).chain(&self.codex);
+        let names = |folder: &PathBuf| [folder.join(FILE_NAME), folder.join(OVERLAY_NAME)];
+        folders.flat_map(names).collect()
+    }
+}
+
+/// Reads `environments.toml` of `config_dir` and what is laid over it. A missing file means
+/// [`Config::local_only`].
+pub fn load(config_dir: &Path) -> Result<Config, LoadError> {
+    Ok(load_files(&Places::only(config_dir))?.unwrap_or_else(Config::local_only))
+}
+
+/// Like [`load`], with the file of `codex` in place of a missing one, and in place of both
+/// `CODEX_EXEC_SERVER_URL`. Beside a file that variable counts for nothing, and a warning says so.
 pub fn discover(
-    config_dir: &Path,
+    places: &Places,
     variables: impl Fn(&str) -> Option<String>,
 ) -> Result<Config, LoadError> {
-    let Some(mut config) = load_file(config_dir)? else {
+    let Some(mut config) = load_files(places)? else {
         return Ok(from_variables(variables));
     };
     if variables(URL_VARIABLE).is_some_and(|value| !value.trim().is_empty()) {
@@ -78,8 +110,39 @@ pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Config {
     }
 }
 
-fn load_file(config_dir: &Path) -> Result<Option<Config>, LoadError> {
-    let path = config_dir.join(FILE_NAME);
+fn load_files(places: &Places) -> Result<Option<Config>, LoadError> {
+    let folders = std::iter::once(&places.own).chain(&places.codex);
+    for folder in folders {
+        let Some(text) = read_text(folder)? else {
+            continue;
+        };
+        let path = folder.join(FILE_NAME);
+        let mut config = parse(&text, folder).map_err(|diagnostics| LoadError::Invalid {
+            path: path.clone(),
+            diagnostics,
+        })?;
+        config.file = Some(path);
+        // Ours is laid over a file that is not, and else what lies beside the file.
+        for folder in [&places.own, folder] {
+            let path = folder.join(OVERLAY_NAME);
+            let Some(text) = read_file(path.clone())? else {
+                continue;
+            };
+            config.overlay_warnings = overlay(&text, folder, &mut config)
+                .map_err(|diagnostics| LoadError::Invalid { path, diagnostics })?;
+            break;
+        }
+        return Ok(Some(config));
+    }
+    Ok(None)
+}
+
+/// The text of the file, if there is one; it need not make sense.
+pub fn read_text(config_dir: &Path) -> Result<Option<String>, LoadError> {
+    read_file(config_dir.join(FILE_NAME))
+}
+
+fn read_file(path: PathBuf) -> Result<Option<String>, LoadError> {
     let bytes = match read(&path) {
         Ok(bytes) => bytes,
         // A link that leads nowhere is a mistake, and not the same as no file.
@@ -92,18 +155,12 @@ fn load_file(config_dir: &Path) -> Result<Option<Config>, LoadError> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(LoadError::TooLarge { path });
     }
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(cause) => {
-            let offset = cause.utf8_error().valid_up_to();
-            let before = &cause.as_bytes()[..offset];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            return Err(LoadError::NotUtf8 { path, line });
-        }
-    };
-    parse(&text, config_dir)
-        .map(Some)
-        .map_err(|diagnostics| LoadError::Invalid { path, diagnostics })
+    String::from_utf8(bytes).map(Some).map_err(|cause| {
+        let offset = cause.utf8_error().valid_up_to();
+        let before = &cause.as_bytes()[..offset];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        LoadError::NotUtf8 { path, line }
+    })
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

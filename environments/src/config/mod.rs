@@ -13,22 +13,34 @@
 //! ```
 
 mod diagnostic;
+mod edit;
 mod extension;
+mod follow;
 mod id;
 mod json;
 mod load;
 mod model;
 mod read;
+mod schema;
+mod selector;
 
 pub use diagnostic::{Diagnostic, Kind, MAX_DIAGNOSTICS, Severity};
+pub use edit::{Change, Draft, EditError, Loss, NewEntry, NewTransport, Plain, Saved, for_codex};
 pub use extension::{
     Auth, Connect, EntryExtension, EnvironmentVariables, Health, NamedValues, NewThread,
-    OnPrimaryFailure, Os, Restart, RestartPolicy, SecretSource, Tls, TopExtension,
+    OnPrimaryFailure, Os, Profile, Proxy, RendezvousExtension, Restart, RestartPolicy,
+    SecretSource, Tls, TopExtension, Trust,
 };
+pub use follow::Follower;
 pub use id::{EnvironmentId, IdProblem};
-pub use load::{FILE_NAME, LoadError, discover, from_variables, load};
+pub use load::{
+    FILE_NAME, LoadError, OVERLAY_NAME, Places, discover, from_variables, load, read_text,
+};
 pub use model::{Config, DefaultEnvironment, Entry, Transport};
-pub use read::parse;
+pub use read::{overlay, parse};
+
+pub use schema::{overlay_schema, schema};
+pub use selector::Selector;
 
 #[cfg(test)]
 mod tests;

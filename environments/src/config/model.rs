@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Diagnostic, EntryExtension, EnvironmentId, TopExtension};
+use super::{Diagnostic, EntryExtension, EnvironmentId, FILE_NAME, OVERLAY_NAME, TopExtension};
 
 /// How long a websocket connection and an `initialize` exchange may take unless the file says otherwise.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,8 +22,12 @@ pub struct Config {
     pub entries: Vec<Entry>,
     /// The `[farstep]` table: checked, and empty when the file has none.
     pub farstep: TopExtension,
+    /// The file it was read from, if there was one.
+    pub file: Option<PathBuf>,
     /// What is legal but probably not meant, by position.
     pub warnings: Vec<Diagnostic>,
+    /// The same of the file that is laid over it.
+    pub overlay_warnings: Vec<Diagnostic>,
 }
 
 impl Config {
@@ -34,8 +38,20 @@ impl Config {
             include_local: true,
             entries: Vec::new(),
             farstep: TopExtension::default(),
+            file: None,
             warnings: Vec::new(),
+            overlay_warnings: Vec::new(),
         }
+    }
+
+    /// Every warning, for people.
+    pub fn told_warnings(&self) -> Vec<String> {
+        let of = |file, warnings: &[Diagnostic]| -> Vec<String> {
+            warnings.iter().map(|one| one.render(file)).collect()
+        };
+        let mut told = of(FILE_NAME, &self.warnings);
+        told.extend(of(OVERLAY_NAME, &self.overlay_warnings));
+        told
     }
 
     /// No environment at all.
@@ -45,6 +61,14 @@ impl Config {
             include_local: false,
             ..Config::local_only()
         }
+    }
+}
+
+impl Config {
+    /// Whether somebody who reads the file learns what they could use: a token, a URL with a user or
+    /// a query, values of variables and headers.
+    pub fn holds_secret(&self) -> bool {
+        self.entries.iter().any(Entry::holds_secret)
     }
 }
 
@@ -68,6 +92,25 @@ pub struct Entry {
     pub farstep: EntryExtension,
 }
 
+impl Entry {
+    fn holds_secret(&self) -> bool {
+        let set = self.farstep.env.as_ref().and_then(|env| env.set.as_ref());
+        let values = [set, self.farstep.headers.as_ref()];
+        let in_tables = values
+            .into_iter()
+            .flatten()
+            .any(|values| !values.0.is_empty());
+        in_tables
+            || match &self.transport {
+                Transport::WebSocket { url, bearer, .. } => {
+                    bearer.is_some() || url.contains(['@', '?'])
+                }
+                Transport::Rendezvous { .. } => false,
+                Transport::Stdio { env, .. } => !env.is_empty(),
+            }
+    }
+}
+
 /// How an executor is reached.
 #[derive(Clone)]
 pub enum Transport {
@@ -76,6 +119,12 @@ pub enum Transport {
         url: String,
         /// Sent as it is, after `Bearer `; an empty token is a token.
         bearer: Option<SecretString>,
+        connect_timeout: Duration,
+    },
+    /// Through a rendezvous; [`EntryExtension::rendezvous`] says the rest.
+    Rendezvous {
+        /// The registry's URL, without a slash at the end.
+        base: String,
         connect_timeout: Duration,
     },
     Stdio {
@@ -101,6 +150,14 @@ impl fmt::Debug for Transport {
                 .debug_struct("WebSocket")
                 .field("url", &without_credentials(url))
                 .field("bearer", bearer)
+                .field("connect_timeout", connect_timeout)
+                .finish(),
+            Transport::Rendezvous {
+                base,
+                connect_timeout,
+            } => f
+                .debug_struct("Rendezvous")
+                .field("base", base)
                 .field("connect_timeout", connect_timeout)
                 .finish(),
             Transport::Stdio {

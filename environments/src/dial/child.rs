@@ -1,6 +1,6 @@
 //! The program behind a stdio environment: its start, its last words and its end.
 //!
-//! The program leads a process group of its own, so that a Ctrl-C at our terminal does not reach
+//! The program leads a process group of its own (unless a person is to talk to it), so that a Ctrl-C at our terminal does not reach
 //! it and so that all of it can be killed. Its standard error is never parsed; the end of it is
 //! kept, because it is where `ssh` and its kin say why they failed.
 
@@ -36,6 +36,8 @@ pub(crate) struct Program {
     /// The only variables inherited; `None` inherits all but the withheld.
     pub(crate) inherited: Option<Vec<String>>,
     pub(crate) cwd: Option<PathBuf>,
+    /// Whether it leads a process group: then our terminal does not reach it, nor it our terminal.
+    pub(crate) own_group: bool,
 }
 
 /// Arguments and values may be secrets.
@@ -74,7 +76,9 @@ pub(crate) fn spawn(
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     #[cfg(unix)]
-    command.process_group(0);
+    if program.own_group {
+        command.process_group(0);
+    }
     if let Some(cwd) = &program.cwd {
         command.current_dir(cwd);
     }
@@ -85,7 +89,10 @@ pub(crate) fn spawn(
     let stderr = child.stderr.take().ok_or_else(missing)?;
     let tail = Arc::new(Mutex::new(Tail::default()));
     let listener = AbortOnDropHandle::new(tokio::spawn(listen(stderr, Arc::clone(&tail))));
-    let group = Group::of(&child);
+    let group = match program.own_group {
+        true => Group::of(&child),
+        false => Group::default(),
+    };
     let child = Child {
         child,
         group,
@@ -124,6 +131,12 @@ impl Child {
         compose(status, &self.last_words())
     }
 
+    /// Whether it ended, and without an error.
+    pub(crate) fn ended_well(&mut self) -> bool {
+        let status = self.child.try_wait().ok().flatten();
+        status.is_some_and(|status| status.success())
+    }
+
     /// The end of what the program wrote to its standard error, fit for a terminal.
     pub(crate) fn last_words(&self) -> String {
         let tail = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +150,7 @@ impl Child {
             .await
             .is_err()
         {
-            tracing::warn!("executor program did not end with its input and is killed");
+            tracing::info!("executor program did not end with its input and is killed");
         }
         self.group.kill();
         if let Err(error) = self.child.kill().await {
@@ -212,8 +225,8 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The process group a program leads.
-#[derive(Debug)]
+/// The process group a program leads, if it leads one.
+#[derive(Debug, Default)]
 struct Group {
     #[cfg(unix)]
     leader: Option<rustix::process::Pid>,

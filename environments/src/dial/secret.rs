@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
@@ -53,26 +54,36 @@ pub(crate) enum SecretError {
 impl Bearer {
     /// The token as of now.
     pub(crate) async fn resolve(&self) -> Result<Option<SecretString>, SecretError> {
-        let read = match self {
-            Bearer::None => return Ok(None),
-            Bearer::Inline(secret) => return Ok(Some(secret.clone())),
-            Bearer::From(SecretSource::Env(name), variable) => {
-                let value = variable(name).filter(|value| !value.is_empty());
-                let value = value.ok_or_else(|| SecretError::Unset(name.clone()))?;
-                value.into_encoded_bytes()
-            }
-            Bearer::From(SecretSource::File(path), _) => from_file(path).await?,
-            Bearer::From(SecretSource::Command(words), _) => from_command(words).await?,
-        };
-        let text = String::from_utf8(read).map_err(|_| SecretError::Content)?;
-        // One line end is the editor's or the command's; more would be part of the secret.
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if text.is_empty() {
-            return Err(SecretError::Empty);
+        match self {
+            Bearer::None => Ok(None),
+            Bearer::Inline(secret) => Ok(Some(secret.clone())),
+            Bearer::From(source, variable) => read(source, *variable).await.map(Some),
         }
-        Ok(Some(SecretString::from(text)))
     }
+}
+
+/// A secret as of now.
+pub(super) async fn read(
+    source: &SecretSource,
+    variable: Variable,
+) -> Result<SecretString, SecretError> {
+    let read = match source {
+        SecretSource::Env(name) => {
+            let value = variable(name).filter(|value| !value.is_empty());
+            let value = value.ok_or_else(|| SecretError::Unset(name.clone()))?;
+            Zeroizing::new(value.into_encoded_bytes())
+        }
+        SecretSource::File(path) => from_file(path).await?,
+        SecretSource::Command(words) => from_command(words).await?,
+    };
+    let text = std::str::from_utf8(&read).map_err(|_| SecretError::Content)?;
+    // One line end is the editor's or the command's; more would be part of the secret.
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(SecretError::Empty);
+    }
+    Ok(SecretString::from(text))
 }
 
 /// Secrets do not show.
@@ -86,7 +97,8 @@ impl std::fmt::Debug for Bearer {
     }
 }
 
-async fn from_file(path: &Path) -> Result<Vec<u8>, SecretError> {
+/// The content of a file that only we can read.
+pub(crate) async fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let shown = || path.display().to_string();
     let failed = |source| SecretError::File {
         path: shown(),
@@ -102,7 +114,7 @@ async fn from_file(path: &Path) -> Result<Vec<u8>, SecretError> {
     if !metadata.is_file() || metadata.len() > SECRET_BYTES_MAX {
         return Err(SecretError::Content);
     }
-    let mut read = Vec::new();
+    let mut read = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize));
     file.take(SECRET_BYTES_MAX)
         .read_to_end(&mut read)
         .await
@@ -110,7 +122,7 @@ async fn from_file(path: &Path) -> Result<Vec<u8>, SecretError> {
     Ok(read)
 }
 
-async fn from_command(words: &[String]) -> Result<Vec<u8>, SecretError> {
+async fn from_command(words: &[String]) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let (program, arguments) = words.split_first().ok_or(SecretError::Empty)?;
     let failed = |reason: String| SecretError::Command {
         program: program.clone(),
@@ -126,7 +138,7 @@ async fn from_command(words: &[String]) -> Result<Vec<u8>, SecretError> {
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     let said = child.stdout.take();
     let ended = async {
-        let mut read = Vec::new();
+        let mut read = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
         if let Some(said) = said {
             said.take(SECRET_BYTES_MAX + 1)
                 .read_to_end(&mut read)

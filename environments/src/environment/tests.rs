@@ -6,6 +6,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::testing::{Peer, ScriptedDial};
 
+mod durable;
+
 fn environment() -> (Environment, mpsc::Receiver<Peer>, Tasks) {
     let (dial, peers) = ScriptedDial::new();
     let tasks = Tasks::default();

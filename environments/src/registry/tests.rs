@@ -62,6 +62,20 @@ fn a_file_may_select_the_default_alone() {
 }
 
 #[test]
+fn one_that_connects_by_hand_alone_is_selected_by_its_name_or_as_the_default() {
+    let file = |default: &str| {
+        format!(
+            "default = \"{default}\"\n[[environments]]\nid = \"a\"\nurl = \"ws://h\"\n\
+             farstep.connect = \"manual\"\n[[environments]]\nid = \"b\"\nurl = \"ws://h\""
+        )
+    };
+    let registry_of = |default| registry(&file(default));
+    assert_eq!(ids(&registry_of("local").selection()), ["local", "b"]);
+    assert_eq!(ids(&registry_of("a").selection()), ["a", "local", "b"]);
+    assert!(registry_of("local").get("a").is_some());
+}
+
+#[test]
 fn transports_are_shown_without_their_secrets() {
     let registry = registry(FILE);
     let labels: Vec<_> = registry
@@ -84,7 +98,7 @@ fn transports_are_shown_without_their_secrets() {
 #[tokio::test]
 async fn only_executors_that_listen_are_connected_before_their_first_use() {
     let registry = registry(FILE);
-    registry.connect_eagerly();
+    Registry::connect_eagerly(&registry.all());
     let started: Vec<_> = registry
         .all()
         .iter()
@@ -108,17 +122,6 @@ async fn a_failure_names_what_was_tried() {
          (program `no-such-program-anywhere`)"
     );
     registry.close().await;
-}
-
-#[tokio::test]
-async fn what_would_guard_a_connection_and_cannot_keeps_it_from_being_made() {
-    let text = "[[environments]]\nid = \"a\"\nurl = \"wss://h\"\n[environments.farstep.tls]\nca_file = \"ca.pem\"";
-    let registry = registry(text);
-    let environment = registry.get("a").expect("configured");
-    assert_eq!(
-        environment.executor().await.expect_err("refused"),
-        crate::ConnectError::Unsupported { key: "farstep.tls" }
-    );
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl Chain {
             os::make_private_folder(folder)?;
         }
         let open = self.locked()?;
-        open.file.unlock()?;
+        os::unlock(&open.file)?;
         self.open = Some(open);
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Chain {
             }
             let written = open.write(waiting, self.pid, self.file_bytes_max)?;
             waiting.drain(..written);
-            open.file.unlock()?;
+            os::unlock(&open.file)?;
             self.open = Some(open);
         }
         Ok(())
@@ -209,18 +209,15 @@ impl Open {
 fn lock(file: &File) -> io::Result<()> {
     let deadline = Instant::now() + LOCK_MAX;
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(std::fs::TryLockError::Error(error)) => return Err(error),
-            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(io::Error::other(
-                    "another process holds the lock of the file",
-                ));
-            }
+        if os::try_lock(file)? {
+            return Ok(());
         }
+        if Instant::now() >= deadline {
+            return Err(io::Error::other(
+                "another process holds the lock of the file",
+            ));
+        }
+        std::thread::sleep(LOCK_PAUSE);
     }
 }
 
@@ -367,7 +364,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let held = os::open_private_file(&path).unwrap();
-        held.lock().unwrap();
+        assert!(os::try_lock(&held).unwrap());
         let mut chain = Chain::new(path.clone(), 1 << 30);
         let mut waiting = entries(1);
         let error = chain.append(&mut waiting).unwrap_err();

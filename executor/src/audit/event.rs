@@ -76,6 +76,19 @@ pub enum Event {
         to: String,
         recursive: bool,
     },
+    FsRename {
+        from: String,
+        to: String,
+    },
+    FsMode {
+        path: String,
+        mode: u32,
+    },
+    FsTimes {
+        path: String,
+        /// In Unix milliseconds.
+        modified_at_ms: i64,
+    },
     /// Only when the operator asked for reads.
     FsRead {
         path: String,
@@ -84,10 +97,6 @@ pub enum Event {
     SandboxRefused {
         method: String,
         member: String,
-    },
-    /// A sandbox kept a program from something.
-    SandboxDenied {
-        process: Arc<str>,
     },
     /// A request was made from this machine's network.
     HttpRequest {
@@ -164,9 +173,11 @@ impl Event {
             Event::FsWrite { .. } => "fs.write",
             Event::FsRemove { .. } => "fs.remove",
             Event::FsCopy { .. } => "fs.copy",
+            Event::FsRename { .. } => "fs.rename",
+            Event::FsMode { .. } => "fs.mode",
+            Event::FsTimes { .. } => "fs.times",
             Event::FsRead { .. } => "fs.read",
             Event::SandboxRefused { .. } => "sandbox.refused",
-            Event::SandboxDenied { .. } => "sandbox.denied",
             Event::HttpRequest { .. } => "http.request",
             Event::LimitHit { .. } => "limit.hit",
             Event::ConfigChange { .. } => "config.change",
@@ -200,10 +211,12 @@ impl Event {
                     + texts(&start.env_names)
                     + start.argv.as_deref().map_or(0, texts)
             }
-            Event::FsWrite { path, .. } | Event::FsRemove { path, .. } | Event::FsRead { path } => {
-                path.len()
-            }
-            Event::FsCopy { from, to, .. } => from.len() + to.len(),
+            Event::FsWrite { path, .. }
+            | Event::FsRemove { path, .. }
+            | Event::FsMode { path, .. }
+            | Event::FsTimes { path, .. }
+            | Event::FsRead { path } => path.len(),
+            Event::FsCopy { from, to, .. } | Event::FsRename { from, to } => from.len() + to.len(),
             Event::HttpRequest { host, .. } => host.len(),
             _ => 0,
         };

@@ -129,12 +129,26 @@ fn details(out: &mut String, event: &Event) {
             text(out, "to", to);
             flag(out, "recursive", *recursive);
         }
+        Event::FsRename { from, to } => {
+            text(out, "from", from);
+            text(out, "to", to);
+        }
+        Event::FsMode { path, mode } => {
+            text(out, "path", path);
+            text(out, "mode", &format!("{mode:03o}"));
+        }
+        Event::FsTimes {
+            path,
+            modified_at_ms,
+        } => {
+            text(out, "path", path);
+            number(out, "modifiedAtMs", *modified_at_ms);
+        }
         Event::FsRead { path } => text(out, "path", path),
         Event::SandboxRefused { method, member } => {
             text(out, "method", method);
             text(out, "member", member);
         }
-        Event::SandboxDenied { process } => text(out, "process", process),
         Event::HttpRequest {
             host,
             status,

@@ -143,6 +143,27 @@ async fn what_finds_no_room_is_counted_and_the_file_says_so() {
 }
 
 #[tokio::test]
+async fn what_waits_is_bounded_in_bytes_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    std::fs::create_dir(&path).unwrap();
+    let audit = Audit::start(&at(&path), None).unwrap();
+    let removed = || Event::FsRemove {
+        path: "x".repeat(4000),
+        recursive: false,
+    };
+    audit.record(&Who::default(), removed());
+    until(|| audit.0.as_ref().unwrap().failing.load(Ordering::Relaxed)).await;
+    let mut waiting = 0;
+    while audit.lost() == 0 {
+        audit.record(&Who::default(), removed());
+        waiting += 1;
+    }
+    assert!(waiting < WAITING_MAX / 4, "{waiting} records wait");
+    assert!(waiting * 5000 > WAITING_BYTES_MAX, "{waiting} records wait");
+}
+
+#[tokio::test]
 async fn strangers_cannot_push_out_what_others_did() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");

@@ -101,7 +101,7 @@ fn a_bearer_credential_is_read_as_the_wire_has_it() {
     for header in ["Bearer t", "bearer t", "BEARER   t  ", " Bearer t"] {
         assert_eq!(bearer(Some(header.as_bytes())), Ok("t"), "{header:?}");
     }
-    let long = format!("Bearer {}", "t".repeat(CREDENTIAL_BYTES_MAX));
+    let long = format!("Bearer {}", "t".repeat(8 * 1024));
     for header in ["", "t", "Bearer", "Bearer ", "Basic t", "Bearert", &long] {
         assert!(bearer(Some(header.as_bytes())).is_err(), "{header:?}");
     }

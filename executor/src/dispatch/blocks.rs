@@ -38,10 +38,13 @@ impl Calls {
         let mode = match params.mode {
             OpenMode::Read => Mode::Read,
             OpenMode::Replace => Mode::Replace,
+            OpenMode::Update => Mode::Update {
+                length: params.length,
+            },
         };
         match mode {
             Mode::Read => self.reads(&params.path),
-            Mode::Replace => self.writes(&params.path, None)?,
+            Mode::Replace | Mode::Update { .. } => self.writes(&params.path, None)?,
         }
         let reservation = self
             .handles
@@ -52,7 +55,7 @@ impl Calls {
         };
         let access = match mode {
             Mode::Read => Access::read(&path, Reach::Path),
-            Mode::Replace => Access::change(&path, Reach::Path),
+            Mode::Replace | Mode::Update { .. } => Access::change(&path, Reach::Path),
         };
         if self.paths.is_free(&access)
             && let Some(_permission) = self.server.in_place().enter()
@@ -115,12 +118,16 @@ impl Calls {
         id: RequestId,
         params: ReadBlockParams<'_>,
     ) -> Result<Answer, RpcError> {
-        let (offset, len) = (params.offset, params.len);
+        let (offset, len, zeros) = (params.offset, params.len, params.zeros);
         let is_small = len <= IN_PLACE_BYTES_MAX as u64;
         self.on_handle(id, &params.handle_id, is_small, move |id, handle| {
             let block = handle.read_block(offset, len)?;
             let mut out = String::new();
-            frame::read_block_reply(&mut out, id, &block.bytes, block.eof);
+            if zeros && !block.bytes.is_empty() && block.bytes.iter().all(|byte| *byte == 0) {
+                frame::read_zeros_reply(&mut out, id, block.bytes.len() as u64, block.eof);
+            } else {
+                frame::read_block_reply(&mut out, id, &block.bytes, block.eof);
+            }
             Ok(out.into())
         })
     }

@@ -10,8 +10,9 @@ use farstep_path_uri::PathUri;
 use farstep_protocol::frame;
 use farstep_protocol::method::Empty;
 use farstep_protocol::method::fs::{
-    CanonicalizeResult, CopyParams, CreateDirectoryParams, Metadata, PathParams, RemoveParams,
-    WalkParams, WriteFileParams,
+    CanonicalizeResult, CopyParams, CreateDirectoryParams, DigestParams, DigestResult, Metadata,
+    PathParams, RemoveParams, RenameParams, SetModeParams, SetTimesParams, WalkParams,
+    WriteFileParams,
 };
 use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
@@ -20,7 +21,8 @@ use super::{Answer, Calls, Job, Member, Outcome, content, reply, sandbox, settle
 use crate::audit::Event;
 use crate::errors;
 use crate::fs::{
-    self, Access, Bounds, Links, READ_FILE_BYTES_MAX, Reach, ReadFile, Remove, WalkOptions,
+    self, Access, Bounds, Content as _, Links, READ_FILE_BYTES_MAX, Reach, ReadFile, Remove,
+    WalkOptions,
 };
 
 /// What is read or written in place at most: below, handing it to another thread costs more.
@@ -102,15 +104,17 @@ impl Calls {
                 }),
             );
         }
-        // The text stays where it was received; only the pool turns it into bytes, a piece at a time.
+        // The text stays where it was received; only the pool turns it into bytes, a piece at a time,
+        // and finds out there whether it can.
         let data = Encoded::new(message, params.data_base64);
         Ok(
             self.on_path(id, path, claim, Weight::Large, move |id, path| {
-                if !data.is_sound() {
-                    return Err(bad_data());
+                match fs::write(path, &data, links) {
+                    Ok(()) => Ok(reply(id, &Empty {})),
+                    // What is wrong with a request comes before what is wrong with a file.
+                    Err(_) if !data.is_sound() => Err(bad_data()),
+                    Err(error) => Err(errors::file(&error)),
                 }
-                fs::write(path, &data, links).map_err(|error| errors::file(&error))?;
-                Ok(reply(id, &Empty {}))
             }),
         )
     }
@@ -161,6 +165,7 @@ impl Calls {
                     size: found.size,
                     created_at_ms: found.created_at_ms,
                     modified_at_ms: found.modified_at_ms,
+                    mode: found.mode,
                 };
                 Ok(reply(id, &metadata))
             },
@@ -213,6 +218,7 @@ impl Calls {
             max_entries: params.options.max_entries,
             follow_directory_symlinks: params.options.follow_directory_symlinks,
             prune_hidden_directories: params.options.prune_hidden_directories,
+            everything: params.options.everything,
         };
         Ok(self.on_path(
             id,
@@ -285,6 +291,94 @@ impl Calls {
         Ok(self.in_turn(ticket, admit, job))
     }
 
+    pub(super) fn digest(
+        &mut self,
+        id: RequestId,
+        params: DigestParams,
+    ) -> Result<Answer, RpcError> {
+        let path = host(&params.path)?;
+        self.reads(&params.path);
+        let gone = Arc::clone(&self.gone.0);
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Reads(Reach::Path),
+            Weight::Large,
+            move |id, path| {
+                let found = fs::digest(path, params.length, Bounds::from_now(&gone))
+                    .map_err(|error| errors::file(&error))?;
+                let result = DigestResult {
+                    sha256: found.sha256,
+                    length: found.length,
+                };
+                Ok(reply(id, &result))
+            },
+        ))
+    }
+
+    pub(super) fn rename(
+        &mut self,
+        id: RequestId,
+        params: &RenameParams,
+    ) -> Result<Answer, RpcError> {
+        let (from, to) = (host(&params.source_path)?, host(&params.destination_path)?);
+        self.changes(|| Event::FsRename {
+            from: params.source_path.to_string(),
+            to: params.destination_path.to_string(),
+        })?;
+        let ticket = self.next_ticket();
+        let admit = self.paths.admit(ticket, Access::rename(&from, &to));
+        let job = Job::new(id, move |id| {
+            fs::rename(&from, &to).map_err(|error| errors::file(&error))?;
+            Ok(reply(id, &Empty {}))
+        });
+        Ok(self.in_turn(ticket, admit, job))
+    }
+
+    pub(super) fn set_mode(
+        &mut self,
+        id: RequestId,
+        params: &SetModeParams,
+    ) -> Result<Answer, RpcError> {
+        let (path, mode) = (host(&params.path)?, params.mode);
+        self.changes(|| Event::FsMode {
+            path: params.path.to_string(),
+            mode,
+        })?;
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Changes(Reach::Path),
+            Weight::Small,
+            move |id, path| {
+                fs::set_mode(path, mode).map_err(|error| errors::file(&error))?;
+                Ok(reply(id, &Empty {}))
+            },
+        ))
+    }
+
+    pub(super) fn set_times(
+        &mut self,
+        id: RequestId,
+        params: &SetTimesParams,
+    ) -> Result<Answer, RpcError> {
+        let (path, modified) = (host(&params.path)?, params.modified_at_ms);
+        self.changes(|| Event::FsTimes {
+            path: params.path.to_string(),
+            modified_at_ms: modified,
+        })?;
+        Ok(self.on_path(
+            id,
+            path,
+            Claim::Changes(Reach::Path),
+            Weight::Small,
+            move |id, path| {
+                fs::set_times(path, modified).map_err(|error| errors::file(&error))?;
+                Ok(reply(id, &Empty {}))
+            },
+        ))
+    }
+
     /// Runs `work` on a path: in place when it is small and nothing is in the way, else in turn.
     fn on_path(
         &mut self,
@@ -320,11 +414,6 @@ impl Encoded {
             text: Member::of(message, base64),
         }
     }
-
-    /// Whether it is base64 at all. To be asked before it is used.
-    fn is_sound(&self) -> bool {
-        self.text.text().is_some_and(frame::is_base64)
-    }
 }
 
 impl fs::Content for Encoded {
@@ -335,6 +424,10 @@ impl fs::Content for Encoded {
     fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let text = self.text.text().ok_or(io::ErrorKind::InvalidData)?;
         frame::visit_base64(text, visit).ok_or(io::ErrorKind::InvalidData)?
+    }
+
+    fn is_sound(&self) -> bool {
+        self.text.text().is_some_and(frame::is_base64)
     }
 }
 

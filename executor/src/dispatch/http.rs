@@ -25,7 +25,7 @@ pub(crate) const STREAMS_MAX: usize = 64;
 
 /// Bytes in one piece of a streamed body: below the 1 MiB the protocol allows, so that other
 /// output is not held up for long.
-const DELTA_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const DELTA_BYTES_MAX: usize = 256 * 1024;
 
 /// An answer of at most this size is small for whoever writes it, and overtakes bodies.
 const OVERTAKES_MAX: usize = 8 * 1024;
@@ -34,10 +34,10 @@ const OVERTAKES_MAX: usize = 8 * 1024;
 const PART_BYTES: usize = 128 * 1024;
 
 /// Longest id of a request.
-const REQUEST_ID_BYTES_MAX: usize = 256;
+pub(crate) const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// How long a streamed body whose caller named no deadline may say nothing.
-const SILENCE_MAX: Duration = Duration::from_secs(300);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,8 @@ pub(crate) enum RequestError {
     Body(#[from] http::BodyError),
     #[error("it took longer than {0:?}")]
     TimedOut(Duration),
+    #[error("the host said nothing for {SILENCE_MAX:?}")]
+    Silent,
     #[error("the body is larger than {BODY_BYTES_MAX} bytes; ask for it with streamResponse")]
     LargeBody,
 }
@@ -56,7 +58,14 @@ pub(crate) enum RequestError {
 pub(super) struct Streamed {
     request_id: Box<str>,
     body: Body,
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
+}
+
+/// What the caller gave the whole request.
+#[derive(Clone, Copy)]
+struct Deadline {
+    limit: Duration,
+    at: Instant,
 }
 
 impl Calls {
@@ -180,7 +189,10 @@ async fn begun(
     settings: &http::Settings,
 ) -> Result<Done, RequestError> {
     let limit = prepared.deadline_or_default();
-    let deadline = prepared.deadline.map(|limit| Instant::now() + limit);
+    let deadline = prepared.deadline.map(|limit| Deadline {
+        limit,
+        at: Instant::now() + limit,
+    });
     let head = tokio::time::timeout(limit, http::send(prepared, settings)).await;
     let (head, body) = head.map_err(|_| RequestError::TimedOut(limit))??;
     let streamed = Streamed {
@@ -251,11 +263,16 @@ impl Streamed {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, RequestError>> {
-        let began = Instant::now();
-        let until = self.deadline.unwrap_or(began + SILENCE_MAX);
+        let until = match self.deadline {
+            Some(deadline) => deadline.at,
+            None => Instant::now() + SILENCE_MAX,
+        };
         match tokio::time::timeout_at(until, self.body.next()).await {
             Ok(piece) => piece.map(|piece| piece.map_err(RequestError::from)),
-            Err(_) => Some(Err(RequestError::TimedOut(until - began))),
+            Err(_) => Some(Err(match self.deadline {
+                Some(deadline) => RequestError::TimedOut(deadline.limit),
+                None => RequestError::Silent,
+            })),
         }
     }
 }

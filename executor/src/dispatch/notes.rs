@@ -37,10 +37,10 @@ pub(super) enum Note {
 }
 
 /// The work of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Notes {
-    say: mpsc::Sender<Note>,
-    said: mpsc::Receiver<Note>,
+    /// Made for the first that has something to say: most connections have nobody.
+    queue: Option<(mpsc::Sender<Note>, mpsc::Receiver<Note>)>,
     /// The one watch there is; dropping it ends it.
     watch: Option<(u64, AbortOnDropHandle<()>)>,
     /// Streamed requests by their ids, once their bodies are on their way; dropping ends them.
@@ -48,14 +48,10 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) fn new() -> Notes {
-        let (say, said) = mpsc::channel(WAITING_MAX);
-        Notes {
-            say,
-            said,
-            watch: None,
-            streams: HashMap::new(),
-        }
+    /// Where work says something.
+    fn say(&mut self) -> mpsc::Sender<Note> {
+        let queue = self.queue.get_or_insert_with(|| mpsc::channel(WAITING_MAX));
+        queue.0.clone()
     }
 
     /// Takes the id of a streamed request; whether it was free.
@@ -85,14 +81,14 @@ impl Notes {
     ) where
         W: Future<Output = ()> + Send + 'static,
     {
-        let task = tokio::spawn(work(self.say.clone()));
+        let task = tokio::spawn(work(self.say()));
         self.streams
             .insert(request_id, Some(AbortOnDropHandle::new(task)));
     }
 
     /// Begins to wait, in place of whatever was waited for before.
     pub(super) fn watch(&mut self, id: u64, awaited: Awaited) {
-        let say = self.say.clone();
+        let say = self.say();
         let task = tokio::spawn(async move {
             awaited.happened().await;
             // A connection that is gone needs no news.
@@ -109,7 +105,9 @@ impl Notes {
 
     fn next(&mut self, cx: &mut Context<'_>) -> Option<Text> {
         loop {
-            let Poll::Ready(Some(note)) = self.said.poll_recv(cx) else {
+            // Whoever is the first to say something was begun by this task, which looks again.
+            let (_, said) = self.queue.as_mut()?;
+            let Poll::Ready(Some(note)) = said.poll_recv(cx) else {
                 return None;
             };
             match note {

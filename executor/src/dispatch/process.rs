@@ -8,18 +8,20 @@ use bytes::Bytes;
 use farstep_protocol::frame;
 use farstep_protocol::method::Empty;
 use farstep_protocol::method::process::{
-    EnvPolicy as WirePolicy, Inherit as WireInherit, ReadParams, SignalParams, StartParams,
-    StartResult, TerminateParams, TerminateResult, WriteParams, WriteResult, WriteStatus,
+    CloseInputParams, EnvPolicy as WirePolicy, Inherit as WireInherit, ReadParams, ResizeParams,
+    Signal, SignalParams, StartParams, StartResult, TerminateParams, TerminateResult, Window,
+    WriteParams, WriteResult, WriteStatus,
 };
-use farstep_protocol::output::ReadPage;
+use farstep_protocol::output::{Body as _, ReadPage};
 use farstep_protocol::rpc::{RequestId, RpcError, Trace};
 use farstep_transport::Text;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{Answer, Calls, Effect, Finished, Flight, Job, refusal, reply, sandbox};
+use super::{Answer, Calls, Effect, Finished, Job, on_pool, refusal, reply, sandbox};
 use crate::errors;
-use crate::process::{self, EnvPolicy, Inherit, Lookup, Process, StartRequest, Table};
+use crate::os::{HAS_NOTICES, Notice, WindowSize};
+use crate::process::{self, EnvPolicy, Held, Inherit, Lookup, StartRequest, Table};
 use crate::trace::TraceContext;
 
 /// The longest process id, in bytes. Every event repeats it.
@@ -29,7 +31,7 @@ pub(crate) const PROCESS_ID_BYTES_MAX: usize = 256;
 pub(crate) const WRITE_ID_BYTES_MAX: usize = 128;
 
 /// The longest scope of a shell snapshot, in bytes.
-const SNAPSHOT_SCOPE_BYTES_MAX: usize = 256;
+pub(crate) const SNAPSHOT_SCOPE_BYTES_MAX: usize = 256;
 
 /// A page of output larger than this is encoded on the pool.
 const PAGE_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
@@ -107,7 +109,19 @@ impl Calls {
         }
         // Far beyond what a clock can say is as good as for ever.
         let deadline = Instant::now().checked_add(Duration::from_millis(params.wait_ms));
-        Ok(Answer::Later(poll(process, id, after, max_bytes, deadline)))
+        let places = Arc::clone(&self.places);
+        Ok(Answer::Later(Box::pin(async move {
+            process.wait_news(after, deadline).await;
+            let page = process.read(after, max_bytes);
+            let reply = match is_quick(&page) {
+                true => page_reply(&id, &page).into(),
+                false => on_pool(places, Job::new(id, move |id| Ok(page_reply(id, &page)))).await,
+            };
+            Finished {
+                reply,
+                effect: Effect::Nothing,
+            }
+        })))
     }
 
     pub(super) fn write(
@@ -156,12 +170,56 @@ impl Calls {
         id: RequestId,
         params: &SignalParams<'_>,
     ) -> Result<Answer, RpcError> {
+        let notice = notice(params.signal);
+        if notice.is_some() && !HAS_NOTICES {
+            return Err(errors::invalid_params("signal is not one of this system"));
+        }
         if self.park(&params.process_id, message) {
             return Ok(Answer::Waits);
         }
         if let Lookup::Known(process) = session.lookup(&params.process_id) {
             self.kills(&params.process_id, "signal");
-            process.interrupt();
+            match notice {
+                None => process.interrupt(),
+                Some(notice) => process.notify(notice),
+            }
+        }
+        Ok(Answer::Now(reply(&id, &Empty {})))
+    }
+
+    pub(super) fn close_input(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        id: RequestId,
+        params: &CloseInputParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        if self.park(&params.process_id, message) {
+            return Ok(Answer::Waits);
+        }
+        let status = match session.lookup(&params.process_id) {
+            Lookup::Unknown => WriteStatus::UnknownProcess,
+            Lookup::Starting(_) => WriteStatus::Starting,
+            Lookup::Known(process) => wire_status(process.end_input()),
+        };
+        Ok(Answer::Now(reply(&id, &WriteResult { status })))
+    }
+
+    pub(super) fn resize(
+        &mut self,
+        session: &Table,
+        message: &Text,
+        id: RequestId,
+        params: &ResizeParams<'_>,
+    ) -> Result<Answer, RpcError> {
+        if self.park(&params.process_id, message) {
+            return Ok(Answer::Waits);
+        }
+        // One that has ended, or has no terminal, has nothing that could be resized.
+        if let Lookup::Known(process) = session.lookup(&params.process_id)
+            && let Err(error) = process.resize(size(params.window))
+        {
+            tracing::debug!(%error, "a terminal was not resized");
         }
         Ok(Answer::Now(reply(&id, &Empty {})))
     }
@@ -210,9 +268,8 @@ impl Calls {
         true
     }
 
-    fn page(&self, id: RequestId, page: ReadPage) -> Answer {
-        let bytes: usize = page.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-        if bytes <= PAGE_IN_PLACE_BYTES_MAX {
+    fn page(&self, id: RequestId, page: ReadPage<Held>) -> Answer {
+        if is_quick(&page) {
             return Answer::Now(page_reply(&id, &page));
         }
         let job = Job::new(id, move |id| Ok(page_reply(id, &page)));
@@ -259,7 +316,7 @@ fn start_request(
             .chain(traced.into_iter().flatten())
             .collect(),
         env_policy: params.env_policy.map(env_policy),
-        stdio: StartRequest::stdio(params.tty, params.pipe_stdin),
+        stdio: StartRequest::stdio(params.tty, params.pipe_stdin, params.window.map(size)),
     })
 }
 
@@ -290,6 +347,23 @@ fn env_policy(policy: WirePolicy) -> EnvPolicy {
     }
 }
 
+fn size(window: Window) -> WindowSize {
+    WindowSize {
+        rows: window.rows,
+        columns: window.columns,
+    }
+}
+
+/// What a signal is beside the one that every peer knows.
+fn notice(signal: Signal) -> Option<Notice> {
+    match signal {
+        Signal::Interrupt => None,
+        Signal::Terminate => Some(Notice::Terminate),
+        Signal::Hangup => Some(Notice::Hangup),
+        Signal::Quit => Some(Notice::Quit),
+    }
+}
+
 fn wire_status(status: process::WriteStatus) -> WriteStatus {
     match status {
         process::WriteStatus::Accepted => WriteStatus::Accepted,
@@ -297,40 +371,37 @@ fn wire_status(status: process::WriteStatus) -> WriteStatus {
     }
 }
 
-/// A read that waits: a timer and a wake-up, no slot that others could lack.
-fn poll(
-    process: Arc<Process>,
-    id: RequestId,
-    after: u64,
-    max_bytes: Option<u64>,
-    deadline: Option<Instant>,
-) -> Flight {
-    Box::pin(async move {
-        process.wait_news(after, deadline).await;
-        let text = page_reply(&id, &process.read(after, max_bytes));
-        Finished {
-            reply: text.into(),
-            effect: Effect::Nothing,
-        }
-    })
+/// Whether a page is encoded sooner than handed to the pool.
+fn is_quick(page: &ReadPage<Held>) -> bool {
+    let bytes: usize = page.chunks.iter().map(|chunk| chunk.bytes.size()).sum();
+    bytes <= PAGE_IN_PLACE_BYTES_MAX && !page.chunks.iter().any(|chunk| chunk.bytes.is_stored())
 }
 
 /// Whether a page says something a poll behind `after` would have waited for.
-fn has_news(page: &ReadPage, after: u64) -> bool {
+fn has_news(page: &ReadPage<Held>, after: u64) -> bool {
     !page.chunks.is_empty()
         || page.closed
         || (page.exit.is_some() && page.next_seq > after.saturating_add(1))
 }
 
-fn page_reply(id: &RequestId, page: &ReadPage) -> Text {
-    let mut out = String::new();
+fn page_reply(id: &RequestId, page: &ReadPage<Held>) -> Text {
+    let (mut out, mut fetched) = (String::new(), Vec::new());
     frame::reply_with(&mut out, id, |out| {
         out.push_str("{\"chunks\":[");
-        for (index, chunk) in page.chunks.iter().enumerate() {
-            if index > 0 {
+        let mut is_first = true;
+        for chunk in &page.chunks {
+            // What cannot be fetched is gone like what was dropped, and the gap shows it.
+            let bytes = match chunk.bytes.load(&mut fetched) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::error!(%error, "stored output is lost");
+                    continue;
+                }
+            };
+            if !std::mem::take(&mut is_first) {
                 out.push(',');
             }
-            frame::read_chunk(out, chunk.seq, chunk.stream, &chunk.bytes);
+            frame::read_chunk(out, chunk.seq, chunk.stream, bytes);
         }
         out.push_str("],\"nextSeq\":");
         frame::write_unsigned(out, page.next_seq);
@@ -350,10 +421,15 @@ fn page_reply(id: &RequestId, page: &ReadPage) -> Text {
             ",\"closed\":false"
         });
         out.push_str(if denied {
-            ",\"failure\":null,\"sandboxDenied\":true}"
+            ",\"failure\":null,\"sandboxDenied\":true"
         } else {
-            ",\"failure\":null,\"sandboxDenied\":false}"
+            ",\"failure\":null,\"sandboxDenied\":false"
         });
+        if let Some(bytes) = page.dropped_bytes {
+            out.push_str(",\"farstepDroppedBytes\":");
+            frame::write_unsigned(out, bytes);
+        }
+        out.push('}');
     });
     out.into()
 }
@@ -370,7 +446,7 @@ mod tests {
         let chunk = |seq, bytes: &'static [u8]| Chunk {
             seq,
             stream: OutputStream::Stderr,
-            bytes: bytes.into(),
+            bytes: Held::Here(bytes.into()),
         };
         let page = ReadPage {
             chunks: vec![chunk(3, b"a"), chunk(4, b"")],
@@ -381,6 +457,7 @@ mod tests {
             }),
             closed: false,
             first_retained: Some(3),
+            dropped_bytes: Some(17),
         };
         let text = page_reply(&RequestId::from(9), &page);
         let result = text
@@ -400,6 +477,7 @@ mod tests {
             closed: false,
             failure: None,
             sandbox_denied: Some(false),
+            dropped_bytes: Some(17),
         };
         assert_eq!(
             serde_json::from_str::<ReadResult<'_>>(result).unwrap(),
@@ -418,6 +496,7 @@ mod tests {
             }),
             closed,
             first_retained: None,
+            dropped_bytes: None,
         };
         assert!(!has_news(&page(1, false, false), 0));
         assert!(has_news(&page(2, true, false), 0));

@@ -163,6 +163,7 @@ fn a_walk_never_lists_what_is_outside() {
                 max_entries: 1000,
                 follow_directory_symlinks: false,
                 prune_hidden_directories: false,
+                everything: false,
             };
             let mut text = Vec::new();
             walk(&scene.at("tree"), &options)

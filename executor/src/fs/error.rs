@@ -94,6 +94,8 @@ pub(super) enum Cause {
     SameFile,
     #[error("a directory cannot be copied into itself")]
     IntoItself,
+    #[error("a mode has the nine permission bits and no others")]
+    ModeBits,
     #[error(
         "the limits are at least one entry and directory, and at most depth {depth}, {directories} directories, {entries} entries"
     )]

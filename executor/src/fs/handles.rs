@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{Cause, FsError};
 use super::write::Content;
@@ -55,6 +55,10 @@ pub enum Mode {
     Read,
     /// The file was created or emptied.
     Replace,
+    /// The file was created, or is written where it stands; made this long first.
+    Update {
+        length: Option<u64>,
+    },
 }
 
 /// The handles of one connection. They close when it is dropped.
@@ -155,6 +159,8 @@ fn check_id(id: &str) -> Result<(), HandleError> {
 pub struct Handle {
     file: File,
     mode: Mode,
+    /// One block is written at a time. The system sees to that too, but lets the others spin.
+    turn: Mutex<()>,
 }
 
 /// What was read, and whether the file ended before as much as was asked for.
@@ -179,10 +185,12 @@ impl Handle {
         let file = match mode {
             Mode::Read => read::open_regular(path, Links::Follow).map(|(file, _size)| file),
             Mode::Replace => write::open_emptied(path, Links::Follow),
+            Mode::Update { length } => write::open_as_it_is(path, length, Links::Follow),
         };
         Ok(Handle {
             file: file.map_err(|cause| cause.at("open", path))?,
             mode,
+            turn: Mutex::new(()),
         })
     }
 
@@ -220,10 +228,11 @@ impl Handle {
         {
             return Err(HandleError::BeyondRange);
         }
-        if self.mode != Mode::Replace {
+        if self.mode == Mode::Read {
             return Err(HandleError::WrongMode("reading"));
         }
         let mut at = offset;
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let written = block.visit(&mut |piece| {
             files::write_at(&self.file, at, piece)?;
             at += piece.len() as u64;

@@ -18,6 +18,8 @@ pub struct Metadata {
     /// Unix milliseconds; 0 where the file system does not record it.
     pub created_at_ms: i64,
     pub modified_at_ms: i64,
+    /// Permission bits, where there are such.
+    pub mode: Option<u32>,
 }
 
 pub fn metadata(path: &Path, links: Links) -> Result<Metadata, FsError> {
@@ -55,6 +57,7 @@ fn describe(target: &std::fs::Metadata, is_symlink: bool) -> Metadata {
         size: target.len(),
         created_at_ms: unix_ms(target.created()),
         modified_at_ms: unix_ms(target.modified()),
+        mode: files::mode_of(target),
     }
 }
 

@@ -13,9 +13,11 @@
 //! What a call decides, it decides on what it opened, not on a name that may mean something else a
 //! moment later.
 
+mod attributes;
 mod copy;
 mod create;
 mod crew;
+mod digest;
 mod error;
 mod handles;
 mod json;
@@ -30,8 +32,10 @@ mod walk;
 mod write;
 
 pub use crate::os::files::Links;
+pub use attributes::{rename, set_mode, set_times};
 pub use copy::copy;
 pub use create::{create_directory, topmost_missing};
+pub use digest::{FileDigest, digest};
 pub use error::{FsError, FsErrorKind};
 pub use handles::{
     BLOCK_BYTES_MAX, Block, HANDLE_ID_BYTES_MAX, HANDLES_MAX, Handle, HandleError, Handles, Mode,
@@ -44,8 +48,8 @@ pub use read::{READ_FILE_BYTES_MAX, ReadFile, open_file, read};
 pub use remove::{Remove, remove};
 pub use tree::{Bounds, TREE_ENTRIES_MAX, TREE_TIME_MAX};
 pub use walk::{
-    WALK_BYTES_MAX, WALK_DEPTH_MAX, WALK_DIRECTORIES_MAX, WALK_ENTRIES_MAX, Walk, WalkEntry,
-    WalkFailure, WalkOptions, walk,
+    EntryKind, WALK_BYTES_MAX, WALK_DEPTH_MAX, WALK_DIRECTORIES_MAX, WALK_ENTRIES_MAX, Walk,
+    WalkEntry, WalkFailure, WalkOptions, walk,
 };
 pub use write::{Content, write};
 

@@ -24,6 +24,10 @@ impl Names {
         self.items.clear();
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     pub(super) fn push(&mut self, name: &OsStr, kind: Kind) {
         let name = name.as_encoded_bytes();
         self.items.push(Item {

@@ -74,6 +74,19 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// Changes what is at two paths, and everything below.
+    pub fn rename(source: &'a Path, destination: &'a Path) -> Access<'a> {
+        let claim = |path| Claim {
+            path,
+            reach: Reach::Subtree,
+            changes: true,
+        };
+        Access {
+            first: claim(source),
+            second: Some(claim(destination)),
+        }
+    }
+
     /// Reads one tree and changes another. A copy of a tree creates missing parents too: give it
     /// [`super::topmost_missing`] of the destination.
     pub fn copy(source: &'a Path, destination: &'a Path) -> Access<'a> {

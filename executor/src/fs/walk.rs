@@ -1,22 +1,26 @@
 //! A tree's entries, breadth first.
 //!
-//! The kind of an entry comes from the listing, so nothing is looked up but what is entered. Within
+//! A walk that takes long is helped: others list directories before it comes to them, and it finds
+//! what it would have found alone. The kind of an entry comes from the listing, so nothing is looked up but what is entered. Within
 //! a directory the order is that of the names' bytes, which makes a truncated walk repeatable.
 
+mod ahead;
 mod location;
 mod result;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::error::{Cause, FsError};
 use super::metadata::without_trailing_separator;
-use super::names::Names;
 use crate::os::files::{self, Directory, Identity, Kind, ListBuffer};
-pub use result::{WALK_BYTES_MAX, Walk, WalkEntry, WalkFailure};
+use ahead::{Ahead, End, Listed, Pending};
+pub use result::{EntryKind, WALK_BYTES_MAX, Walk, WalkEntry, WalkFailure};
 
 /// What a walk may cost, and what it enters.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,8 @@ pub struct WalkOptions {
     pub max_entries: u64,
     pub follow_directory_symlinks: bool,
     pub prune_hidden_directories: bool,
+    /// Whether links and special files are listed too.
+    pub everything: bool,
 }
 
 /// What a request may ask for at most.
@@ -45,7 +51,7 @@ pub fn walk(path: &Path, options: &WalkOptions) -> Result<Walk, FsError> {
     let run = || {
         check(options)?;
         Ok(match open_root(path, options)? {
-            Root::Open(root) => Walker::new(path, root, options).run(),
+            Root::Open(root) => walk_below(path, &root, options, WORTH_HELP),
             Root::Nothing => Walk::default(),
             Root::Unreadable(error) => Walk::of_unreadable(path, &error),
         })
@@ -93,37 +99,50 @@ fn open_root(path: &Path, options: &WalkOptions) -> Result<Root, Cause> {
 
 struct Walker<'a> {
     options: &'a WalkOptions,
-    root: Directory,
+    root: &'a Directory,
     found: Walk,
     /// Directories listed and still to be entered, in the order they were listed.
-    queue: VecDeque<Pending>,
+    queue: &'a Ahead,
     /// The real directories entered, needed where links may lead to one twice.
     entered: HashSet<Identity>,
     directories: u64,
     examined: u64,
 }
 
-/// A directory to enter.
-struct Pending {
-    relative: PathBuf,
-    /// Which of the result's directories it is.
-    index: usize,
-    /// How deep its entries are.
-    depth: u64,
-}
-
 /// Breaks at a limit of the whole walk.
 type Step = ControlFlow<()>;
 
+/// What starting a helper may cost twice over: who walks for longer gets some.
+const WORTH_HELP: Duration = Duration::from_micros(150);
+
+/// What is below a root that is open. Whoever takes longer than `worth_help` gets helpers.
+fn walk_below(path: &Path, root: &Directory, options: &WalkOptions, worth_help: Duration) -> Walk {
+    let mut found = Walk::default();
+    let queue = Ahead::new(Pending {
+        relative: PathBuf::from("."),
+        index: found.add_root(path),
+        depth: 0,
+    });
+    let began = Instant::now();
+    // Through links a directory may be reached twice, and is entered by whoever comes first.
+    let alone = options.follow_directory_symlinks;
+    thread::scope(|scope| {
+        let _end = End(&queue);
+        Walker::new(root, found, &queue, options).run(|| {
+            if !alone && began.elapsed() >= worth_help {
+                queue.call_help(scope, root);
+            }
+        })
+    })
+}
+
 impl<'a> Walker<'a> {
-    fn new(path: &Path, root: Directory, options: &'a WalkOptions) -> Walker<'a> {
-        let mut found = Walk::default();
-        let index = found.add_root(path);
-        let queue = VecDeque::from([Pending {
-            relative: PathBuf::from("."),
-            index,
-            depth: 0,
-        }]);
+    fn new(
+        root: &'a Directory,
+        found: Walk,
+        queue: &'a Ahead,
+        options: &'a WalkOptions,
+    ) -> Walker<'a> {
         Walker {
             options,
             root,
@@ -135,68 +154,81 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn run(mut self) -> Walk {
-        let (mut buffer, mut names) = (ListBuffer::new(), Names::default());
-        while let Some(pending) = self.queue.pop_front() {
+    /// Asks for help after each directory.
+    fn run(mut self, mut call_help: impl FnMut()) -> Walk {
+        let mut buffer = ListBuffer::new();
+        while let Some((pending, listed)) = self.queue.next(self.allowed()) {
             let over = self.directories == self.options.max_directories;
-            if over || self.enter(&pending, &mut buffer, &mut names).is_break() {
+            if over || self.enter(&pending, listed, &mut buffer).is_break() {
                 self.found.truncated = true;
                 break;
             }
+            call_help();
         }
         self.found
     }
 
-    fn enter(&mut self, pending: &Pending, buffer: &mut ListBuffer, names: &mut Names) -> Step {
-        let directory = match self.open(pending) {
-            Ok(Some(directory)) => directory,
+    /// How many names may still be examined.
+    fn allowed(&self) -> usize {
+        usize::try_from(self.options.max_entries - self.examined).unwrap_or(usize::MAX)
+    }
+
+    fn enter(
+        &mut self,
+        pending: &Pending,
+        listed: Option<io::Result<Listed>>,
+        buffer: &mut ListBuffer,
+    ) -> Step {
+        let listed = match listed {
+            Some(listed) => listed.map(Some),
+            None => self.list(pending, buffer),
+        };
+        let listed = match listed {
+            Ok(Some(listed)) => listed,
             Ok(None) => return Step::Continue(()),
             Err(error) => return self.found.add_failure(pending.index, None, &error),
         };
         self.directories += 1;
-        // One name more than may be examined shows that there are more.
-        let allowed =
-            usize::try_from(self.options.max_entries - self.examined).unwrap_or(usize::MAX);
-        names.clear();
-        let listed = directory.list(buffer, |name, kind| {
-            names.push_smallest(name, kind, allowed.saturating_add(1));
-            ControlFlow::Continue(())
-        });
-        names.sort();
-        for (name, kind) in names.iter() {
+        let mut entered = Vec::new();
+        for (name, kind) in listed.names.iter() {
             if self.examined == self.options.max_entries {
                 return Step::Break(());
             }
             self.examined += 1;
-            self.examine(pending, &directory, name, kind)?;
+            self.examine(pending, listed.directory.as_ref(), name, kind, &mut entered)?;
         }
-        match listed {
+        self.queue.push(entered);
+        self.queue.give_back(listed.names);
+        match listed.end {
             Ok(()) => Step::Continue(()),
             Err(error) => self.found.add_failure(pending.index, None, &error),
         }
     }
 
-    /// Opens a directory, unless a link led to one that was entered before.
-    fn open(&mut self, pending: &Pending) -> io::Result<Option<Directory>> {
+    /// Lists a directory, unless a link led to one that was entered before.
+    fn list(&mut self, pending: &Pending, buffer: &mut ListBuffer) -> io::Result<Option<Listed>> {
+        let (names, allowed) = (self.queue.room(), self.allowed());
         if !self.options.follow_directory_symlinks {
-            return self.root.descend(&pending.relative).map(Some);
+            let directory = self.root.descend(&pending.relative)?;
+            return Ok(Some(ahead::list(directory, buffer, names, allowed, false)));
         }
         let directory = self.root.descend_through_links(&pending.relative)?;
         let is_new = self.entered.insert(directory.facts()?.identity);
-        Ok(is_new.then_some(directory))
+        Ok(is_new.then(|| ahead::list(directory, buffer, names, allowed, true)))
     }
 
     fn examine(
         &mut self,
         pending: &Pending,
-        directory: &Directory,
+        directory: Option<&Directory>,
         name: &OsStr,
         kind: Kind,
+        entered: &mut Vec<Pending>,
     ) -> Step {
         match self.resolve(directory, name, kind) {
-            Ok(Kind::File) => self.found.add_file(pending.index, name),
+            Ok(Kind::File) => self.found.add(pending.index, name, EntryKind::File),
             Ok(Kind::Directory) if self.is_entered(pending, name) => {
-                self.found.add_directory(pending.index, name)?;
+                self.found.add(pending.index, name, EntryKind::Directory)?;
                 let index = self.found.will_enter(pending.index, name);
                 // The root is called "." and nothing else is relative to that name.
                 let relative = if pending.depth == 0 {
@@ -204,21 +236,31 @@ impl<'a> Walker<'a> {
                 } else {
                     pending.relative.join(name)
                 };
-                self.queue.push_back(Pending {
+                entered.push(Pending {
                     relative,
                     index,
                     depth: pending.depth + 1,
                 });
                 Step::Continue(())
             }
-            Ok(Kind::Directory) => self.found.add_directory(pending.index, name),
+            Ok(Kind::Directory) => self.found.add(pending.index, name, EntryKind::Directory),
+            Ok(Kind::Symlink) if self.options.everything => {
+                self.found.add(pending.index, name, EntryKind::Link)
+            }
+            Ok(_) if self.options.everything => {
+                self.found.add(pending.index, name, EntryKind::Other)
+            }
             Ok(_) => Step::Continue(()),
             Err(error) => self.found.add_failure(pending.index, Some(name), &error),
         }
     }
 
     /// What an entry counts as.
-    fn resolve(&self, directory: &Directory, name: &OsStr, kind: Kind) -> io::Result<Kind> {
+    fn resolve(&self, directory: Option<&Directory>, name: &OsStr, kind: Kind) -> io::Result<Kind> {
+        // It is still open wherever that is needed.
+        let Some(directory) = directory else {
+            return Ok(kind);
+        };
         let kind = if kind == Kind::Unknown {
             directory.kind(name)?
         } else {

@@ -29,8 +29,14 @@ pub trait Content {
     /// In bytes.
     fn size(&self) -> u64;
 
-    /// Shows all of it, piece by piece, until `visit` fails.
+    /// Shows all of it, piece by piece, until `visit` fails. If it is not sound, some of it, and
+    /// then fails.
     fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
+
+    /// Whether all of it can be shown. Finding out may take as long as showing it.
+    fn is_sound(&self) -> bool {
+        true
+    }
 }
 
 impl Content for [u8] {
@@ -61,6 +67,7 @@ fn write_file(path: &Path, content: &(impl Content + ?Sized), links: Links) -> R
                 || facts.mode & SET_ID != 0
                 || !replaced(path, &file, &facts, content, links)?
             {
+                check(content)?;
                 write_in_place(&file, facts.size, content)?;
             }
             Ok(())
@@ -69,10 +76,19 @@ fn write_file(path: &Path, content: &(impl Content + ?Sized), links: Links) -> R
             if appeared(path, content, links)? {
                 return Ok(());
             }
+            check(content)?;
             let (file, old_size) = open_to_write(path, links)?;
             Ok(write_in_place(&file, old_size, content)?)
         }
         Err(error) => Err(refused(error, links)),
+    }
+}
+
+/// A draft finds out by itself, and is gone then. What is written in place must not.
+fn check(content: &(impl Content + ?Sized)) -> io::Result<()> {
+    match content.is_sound() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -161,6 +177,16 @@ pub(super) fn open_emptied(path: &Path, links: Links) -> Result<File, Cause> {
     // Not by the opening call: it would have emptied before anybody could look.
     if old_size > 0 {
         file.set_len(0)?;
+    }
+    Ok(file)
+}
+
+/// Opens a regular file for writing, created if missing, and makes it `length` bytes long if that
+/// is wanted. What it holds up to there stays.
+pub(super) fn open_as_it_is(path: &Path, length: Option<u64>, links: Links) -> Result<File, Cause> {
+    let (file, size) = open_to_write(path, links)?;
+    if let Some(length) = length.filter(|length| *length != size) {
+        file.set_len(length)?;
     }
     Ok(file)
 }

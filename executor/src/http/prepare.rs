@@ -18,7 +18,7 @@ use super::{HEAD_BYTES_MAX, HEADERS_MAX};
 const URL_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a request may take whose caller does not say (`security` SR-56: a deadline always).
-const DEADLINE: Duration = Duration::from_secs(300);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The longest a caller may ask for, so that nothing is kept for ever.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -183,8 +183,12 @@ mod tests {
             "127.0.0.1",
             "::1",
             "10.0.0.1",
+            // A provider's own network (RFC 6598) is private like any other, but for one address.
+            "100.64.0.1",
+            "100.100.100.199",
             "192.0.2.1",
             "2001:db8::1",
+            "fd00::1",
             "::",
         ] {
             assert_eq!(

@@ -48,6 +48,20 @@ const CREDENTIALS: [HeaderName; 9] = [
 /// the calls that need files; more look-ups wait, within their requests' deadlines.
 static LOOK_UPS: Semaphore = Semaphore::const_new(4);
 
+/// Who says where a name leads.
+pub(super) trait Resolve: Sync {
+    /// The addresses of `name` now, each with `port`. Asked once for each connection, so that what
+    /// was judged is what is dialled, whatever a second answer would say.
+    fn resolve(
+        &self,
+        name: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+}
+
+/// The system's own way.
+struct System;
+
 /// How a response begins. Its headers do not show their values.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -102,11 +116,19 @@ impl SendError {
 
 /// Sends the request and follows redirects, if it says so.
 pub(crate) async fn send(
-    mut request: Prepared,
+    request: Prepared,
     settings: &Settings,
 ) -> Result<(Head, Body), SendError> {
+    send_by(request, settings, &System).await
+}
+
+async fn send_by(
+    mut request: Prepared,
+    settings: &Settings,
+    names: &impl Resolve,
+) -> Result<(Head, Body), SendError> {
     for _ in 0..=REDIRECTS_MAX {
-        let (response, connection) = once(&request, settings).await?;
+        let (response, connection) = once(&request, settings, names).await?;
         match redirect(&request, &response) {
             Some(location) => follow(&mut request, response.status(), &location)?,
             None => {
@@ -129,8 +151,9 @@ pub(crate) async fn send(
 async fn once(
     request: &Prepared,
     settings: &Settings,
+    names: &impl Resolve,
 ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), SendError> {
-    let connecting = connect(&request.url, settings);
+    let connecting = connect(&request.url, settings, names);
     let tcp = tokio::time::timeout(CONNECT_MAX, connecting).await;
     let tcp = tcp.unwrap_or(Err(SendError::ConnectTimedOut))?;
     if request.url.scheme() == "https" {
@@ -145,12 +168,19 @@ async fn once(
 
 /// Connects to the first address that answers, of those that may be reached. One that may not
 /// ends it: a name that leads there as well is not to be trusted.
-async fn connect(url: &Url, settings: &Settings) -> Result<TcpStream, SendError> {
+async fn connect(
+    url: &Url,
+    settings: &Settings,
+    names: &impl Resolve,
+) -> Result<TcpStream, SendError> {
     let port = url.port_or_known_default().unwrap_or(80);
     let addresses: Vec<SocketAddr> = match url.host() {
         Some(Host::Ipv4(address)) => vec![(address, port).into()],
         Some(Host::Ipv6(address)) => vec![(address, port).into()],
-        Some(Host::Domain(name)) => resolve(name, port).await.map_err(SendError::Resolve)?,
+        Some(Host::Domain(name)) => {
+            let found = names.resolve(name, port).await;
+            found.map_err(SendError::Resolve)?
+        }
         None => Vec::new(),
     };
     for address in &addresses {
@@ -173,17 +203,19 @@ async fn connect(url: &Url, settings: &Settings) -> Result<TcpStream, SendError>
     Err(SendError::Connect(failed))
 }
 
-async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let place = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
-    let name = name.to_owned();
-    // A task of its own, because the thread stays taken when the request is given up, and its
-    // place has to be as well.
-    let found = tokio::spawn(async move {
-        let found = tokio::net::lookup_host((name, port)).await;
-        drop(place);
-        Ok(found?.collect())
-    });
-    found.await.map_err(io::Error::other)?
+impl Resolve for System {
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let place = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
+        let name = name.to_owned();
+        // A task of its own, because the thread stays taken when the request is given up, and its
+        // place has to be as well.
+        let found = tokio::spawn(async move {
+            let found = tokio::net::lookup_host((name, port)).await;
+            drop(place);
+            Ok(found?.collect())
+        });
+        found.await.map_err(io::Error::other)?
+    }
 }
 
 async fn exchange<S>(

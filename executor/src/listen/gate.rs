@@ -5,30 +5,15 @@
 
 use std::net::IpAddr;
 
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use farstep_transport::listen::{self, Failures, Hosts, Refusal};
 
 use super::args::Access;
-use super::failures::Failures;
-use super::hosts::Hosts;
 use super::tls::{Tls, TlsError};
 use crate::audit::{Audit, Event, Who};
 use crate::auth::{self, Authentication, Principal, SecretFileError};
 use crate::server::Server;
-
-/// Parameters of a URL in which people put credentials. URLs end up in logs, so a credential that
-/// travels in one is not a credential (`security` SR-7).
-const CREDENTIAL_PARAMETERS: [&str; 6] = [
-    "token",
-    "access_token",
-    "bearer",
-    "authorization",
-    "jwt",
-    "api_key",
-];
-
-/// Header lines of one request (`security` SR-14).
-pub(super) const HEADERS_MAX: usize = 100;
 
 /// Why there is no gate, and hence no listener.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +32,6 @@ pub struct Gate {
     failures: Failures,
     pub(super) tls: Option<Tls>,
 }
-
-/// A request that gets no further: the status and a line for the person behind it.
-pub(super) type Refusal = (StatusCode, &'static str);
 
 impl Gate {
     /// Reads certificates and secrets; what is wrong with them shows now.
@@ -72,43 +54,7 @@ impl Gate {
 
     /// What no request may be, wherever it goes.
     pub(super) fn refuse(&self, uri: &Uri, headers: &HeaderMap) -> Option<Refusal> {
-        // Only browsers send `Origin`, and no page has business here: a websocket to loopback is
-        // not held back by the browser, so it has to be by us. It outranks everything, also a 404.
-        if headers.contains_key(ORIGIN) {
-            return Some((
-                StatusCode::FORBIDDEN,
-                "requests from web pages are refused\n",
-            ));
-        }
-        if headers.len() > HEADERS_MAX {
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Some((status, "too many headers\n"));
-        }
-        let mut hosts = headers.get_all(HOST).iter();
-        let is_ours = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => self.hosts.allow(host.as_bytes()),
-            _ => false,
-        };
-        if !is_ours {
-            return Some((
-                StatusCode::FORBIDDEN,
-                "this executor is not known by that host name; start it with --allowed-host NAME\n",
-            ));
-        }
-        let query = uri.query().unwrap_or_default();
-        let carries_credential = query.split('&').any(|parameter| {
-            let name = parameter.split('=').next().unwrap_or_default();
-            CREDENTIAL_PARAMETERS
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-        });
-        if carries_credential {
-            return Some((
-                StatusCode::BAD_REQUEST,
-                "credentials do not belong in a URL; send `Authorization: Bearer ...`\n",
-            ));
-        }
-        None
+        listen::refuse(&self.hosts, uri, headers)
     }
 
     /// Who it is, for what only somebody known may have. `certified` is whom the connection has

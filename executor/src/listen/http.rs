@@ -14,14 +14,14 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use farstep_transport::listen::{self, Refusal};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::CONNECTIONS_MAX;
-use super::gate::{Gate, Refusal};
+use super::gate::Gate;
 use crate::audit::{Event, Who};
 use crate::auth::Principal;
 use crate::server::Server;
@@ -137,8 +137,7 @@ async fn upgrade(
     if request.method() != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    // Subprotocols and extensions are not negotiated, so compression never is.
-    match create_response_with_body(&request, Body::empty) {
+    match listen::switch(&request, Body::empty) {
         Ok(response) => {
             let Ok(place) = places.try_acquire_owned() else {
                 tracing::warn!("as many connections as there may be");

@@ -17,9 +17,11 @@ async fn served() -> Served {
 
 async fn served_behind(access: &Access, authentication: &auth::Settings) -> Served {
     let gate = Gate::load(access, authentication).unwrap();
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), gate)
-        .await
-        .unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), gate).await;
+    serve(listener.unwrap())
+}
+
+fn serve(listener: Listener) -> Served {
     let (address, stop) = (listener.address(), CancellationToken::new());
     let stopped = stop.clone();
     let task = tokio::spawn(async move {
@@ -96,6 +98,26 @@ async fn the_upgrade_is_served_at_the_root_and_nothing_is_negotiated() {
     assert_eq!(listener.ask("POST /", UPGRADE).await.0, 405);
     let old = UPGRADE.replace("13", "8");
     assert_eq!(listener.ask("GET /", &old).await.0, 400);
+}
+
+#[tokio::test]
+async fn beyond_so_many_connections_an_upgrade_is_put_off_and_nobody_is_hung_up_on() {
+    let gate = Gate::load(&Access::default(), &auth::Settings::None).unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), gate).await;
+    let listener = serve(Listener {
+        connections_max: 1,
+        ..listener.unwrap()
+    });
+    let mut first = TcpStream::connect(listener.address).await.unwrap();
+    let upgrade = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
+    first.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    first.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 101");
+    assert_eq!(listener.ask("GET /", UPGRADE).await.0, 503);
+    // Its place is free when it has gone.
+    drop(first);
+    while listener.ask("GET /", UPGRADE).await.0 == 503 {}
 }
 
 #[tokio::test]

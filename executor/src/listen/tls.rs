@@ -2,16 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use farstep_transport::tls::server::{self, ConfigError, ServerConfig, TlsAcceptor, TlsStream};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::args::TlsSettings;
 use crate::audit::Audit;
@@ -24,20 +18,11 @@ const NAMED_BYTES: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("failed to read certificates from {}: {source}", path.display())]
-    Certificates { path: PathBuf, source: pem::Error },
-    #[error("{} holds no certificate", path.display())]
-    NoCertificate { path: PathBuf },
+    Certificates { path: PathBuf, source: io::Error },
     #[error(transparent)]
     KeyFile(SecretFileError),
-    #[error("{} holds no private key in PEM form: {source}", path.display())]
-    Key { path: PathBuf, source: pem::Error },
-    #[error("the certificate and its key cannot be used: {0}")]
-    Pair(rustls::Error),
-    #[error("the authorities in {} cannot be used: {source}", path.display())]
-    Authorities {
-        path: PathBuf,
-        source: VerifierBuilderError,
-    },
+    #[error("{} cannot be used: {source}", path.display())]
+    Content { path: PathBuf, source: ConfigError },
 }
 
 /// What turns an accepted socket into a TLS stream.
@@ -87,45 +72,24 @@ impl Tls {
 fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     let certificates = certificates(&settings.certificates)?;
     let key = read_secret(&settings.key).map_err(TlsError::KeyFile)?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|source| TlsError::Key {
-        path: settings.key.clone(),
+    let authorities = settings.client_authorities.as_deref();
+    let authorities = authorities.map(self::certificates).transpose()?;
+    let made = server::config(&certificates, &key, authorities.as_deref());
+    made.map_err(|source| TlsError::Content {
+        path: match &source {
+            ConfigError::Key(_) => settings.key.clone(),
+            ConfigError::Authorities(_) | ConfigError::AuthoritiesFile(_) => {
+                settings.client_authorities.clone().unwrap_or_default()
+            }
+            _ => settings.certificates.clone(),
+        },
         source,
-    })?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    // TLS 1.2 with rustls means AEAD suites only (`security` SR-16).
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Pair)?;
-    let builder = match &settings.client_authorities {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(self::certificates(path)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|source| TlsError::Authorities {
-                    path: path.clone(),
-                    source,
-                })?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    builder
-        .with_single_cert(certificates, key)
-        .map_err(TlsError::Pair)
+    })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::Certificates {
+fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Certificates {
         path: path.to_owned(),
         source,
-    };
-    let read = CertificateDer::pem_file_iter(path).map_err(failed)?;
-    let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(failed)?;
-    if certificates.is_empty() {
-        return Err(TlsError::NoCertificate {
-            path: path.to_owned(),
-        });
-    }
-    Ok(certificates)
+    })
 }

@@ -20,7 +20,7 @@ use crate::shown::{CUT, Shown, write_json};
 
 /// Bytes of a whole line (`security` section 5). Fields that find no room are left out, and the
 /// line says so.
-const LINE_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// Kept back for the end of a line.
 const END_BYTES: usize = 64;

@@ -18,6 +18,8 @@ use crate::os::{ExitWatch, Output};
 /// What is read at most from one output of a terminated process: more than a pipe holds, and an
 /// end, should a survivor go on writing.
 const LAST_WORDS_MAX: usize = 2 * 1024 * 1024;
+/// From here on sending a piece takes longer than waking a worker.
+const WORTH_SHARING: usize = 32 * 1024;
 /// What a process is said to have answered whose end was taken from us. Not possible as long as
 /// nobody else in this program waits for children.
 const UNKNOWN_EXIT: i32 = 255;
@@ -51,7 +53,6 @@ enum Happened {
     Exited(i32),
     Stdout(Piece),
     Stderr(Piece),
-    Room,
 }
 
 impl Actor {
@@ -81,13 +82,16 @@ impl Actor {
         while !self.is_over() {
             match self.next().await {
                 Happened::Exited(code) => self.exited(code),
-                Happened::Stdout(piece) => record(&self.process, &mut self.stdout, piece),
+                Happened::Stdout(piece) => {
+                    let len = record(&self.process, &mut self.stdout, piece);
+                    make_way(len).await;
+                }
                 Happened::Stderr(piece) => {
                     if let Some(stderr) = &mut self.stderr {
-                        record(&self.process, stderr, piece);
+                        let len = record(&self.process, stderr, piece);
+                        make_way(len).await;
                     }
                 }
-                Happened::Room => {}
             }
         }
         self.process.closed();
@@ -100,17 +104,13 @@ impl Actor {
     }
 
     async fn next(&mut self) -> Happened {
-        let process = Arc::clone(&self.process);
-        let room = process.has_room();
-        let inputs = process.inputs();
-        tokio::select! {
-            happened = poll_fn(|cx| self.poll(cx, room, inputs)) => happened,
-            () = process.wait_room(), if !room => Happened::Room,
-        }
+        let inputs = self.process.inputs();
+        poll_fn(|cx| self.poll(cx, inputs)).await
     }
 
-    /// Only finds out what happened; state changes in the caller.
-    fn poll(&mut self, cx: &mut Context<'_>, room: bool, inputs: u64) -> Poll<Happened> {
+    /// Only finds out what happened; state changes in the caller. For a piece of output room is
+    /// reserved until it is recorded.
+    fn poll(&mut self, cx: &mut Context<'_>, inputs: u64) -> Poll<Happened> {
         // The end beats output, which may never end; input beats output, because a program that
         // reads nothing may have nothing to say.
         if let Some(exit) = &mut self.exit {
@@ -122,9 +122,9 @@ impl Actor {
             }
             self.process.stdin().pump(cx);
         }
-        if !room {
+        let Some(room) = self.process.reserve(cx) else {
             return Poll::Pending;
-        }
+        };
         // Neither output may starve the other.
         self.stderr_first = !self.stderr_first;
         for stderr in [self.stderr_first, !self.stderr_first] {
@@ -137,7 +137,7 @@ impl Actor {
                 && !reader.is_ended()
             {
                 reader.prepare(|| self.process.take_evicted());
-                let Poll::Ready(piece) = reader.poll_piece(cx, inputs) else {
+                let Poll::Ready(piece) = reader.poll_piece(cx, inputs, room) else {
                     continue;
                 };
                 return Poll::Ready(match stderr {
@@ -146,6 +146,7 @@ impl Actor {
                 });
             }
         }
+        self.process.release();
         Poll::Pending
     }
 
@@ -164,29 +165,57 @@ impl Actor {
                 take_last_words(&self.process, reader);
                 reader.close();
             } else if self.process.has_room()
-                && let Some(piece) = reader.take_now()
+                && let Some(room) = self.process.reserve_now()
+                && let Some(piece) = reader.take_now(room)
             {
                 // What it wrote just before its end is most useful before the news of it.
                 record(&self.process, reader, piece);
             }
         }
+        self.process.release();
         self.process.exited(code);
     }
 }
 
-fn record(process: &Arc<Process>, reader: &mut Reader, piece: Piece) {
+/// Returns how much it was.
+fn record(process: &Arc<Process>, reader: &mut Reader, piece: Piece) -> usize {
     match piece {
-        Piece::Bytes(bytes) => process.output(reader.stream(), bytes),
-        Piece::End => reader.close(),
+        Piece::Bytes(bytes) => {
+            let len = bytes.len();
+            process.output(reader.stream(), bytes);
+            len
+        }
+        Piece::End => {
+            reader.close();
+            process.release();
+            0
+        }
     }
 }
 
+/// After a large piece, lets another worker go on here while this one sends what was read.
+///
+/// Whoever is woken by us runs on this worker and nobody else may take it, but they may take us.
+async fn make_way(len: usize) {
+    let mut made = len < WORTH_SHARING;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut made, true) {
+            return Poll::Ready(());
+        }
+        // Not the runtime's own way to yield: that would keep us where we are.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Takes out what was written before the kill, whether the log is full or not: it is little, and
-/// would be lost otherwise.
+/// would be lost otherwise. It is, when the executor may retain no more: a kill does not wait.
 fn take_last_words(process: &Arc<Process>, reader: &mut Reader) {
     let mut taken = 0;
     while taken < LAST_WORDS_MAX
-        && let Some(Piece::Bytes(bytes)) = reader.take_now()
+        && let Some(room) = process.reserve_now()
+        && let Some(Piece::Bytes(bytes)) = reader.take_now(room)
     {
         taken += bytes.len();
         process.output(reader.stream(), bytes);

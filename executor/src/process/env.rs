@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::os;
+
 /// How a caller wants the environment put together.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnvPolicy {
@@ -32,12 +34,6 @@ pub struct BaseEnv {
     variables: BTreeMap<OsString, OsString>,
     prepend_path: Vec<PathBuf>,
 }
-
-/// What a login sets, and nothing else.
-const CORE: [&str; 14] = [
-    "PATH", "SHELL", "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "USER",
-    "USERNAME", "TMPDIR", "TEMP", "TMP", "TZ",
-];
 
 /// Names with one of these in them look like secrets.
 const SECRET: [&str; 3] = ["*KEY*", "*SECRET*", "*TOKEN*"];
@@ -88,7 +84,7 @@ impl BaseEnv {
     fn inherited(&self, inherit: Inherit) -> BTreeMap<OsString, OsString> {
         let kept = |name: &OsStr| match inherit {
             Inherit::All => true,
-            Inherit::Core => CORE.iter().any(|core| matches(core, name)),
+            Inherit::Core => os::CORE_VARIABLES.iter().any(|core| matches(core, name)),
             Inherit::None => false,
         };
         let mut variables: BTreeMap<_, _> = self
@@ -98,11 +94,15 @@ impl BaseEnv {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         if inherit != Inherit::None && !self.prepend_path.is_empty() {
-            let path = variables.get(OsStr::new(PATH)).cloned().unwrap_or_default();
+            let path = variables
+                .iter()
+                .find(|(name, _)| is_same(name, OsStr::new(PATH)))
+                .map(|(_, path)| path.clone())
+                .unwrap_or_default();
             let rest = std::env::split_paths(&path).filter(|folder| !folder.as_os_str().is_empty());
             // A folder with the separator in its name cannot be in a PATH; then it stays as it is.
             if let Ok(path) = std::env::join_paths(self.prepend_path.iter().cloned().chain(rest)) {
-                variables.insert(PATH.into(), path);
+                insert(&mut variables, PATH.into(), path);
             }
         }
         variables
@@ -118,9 +118,21 @@ pub fn environment(
 ) -> Vec<(OsString, OsString)> {
     let mut variables = policy.map_or_else(BTreeMap::new, |policy| apply(base, policy));
     for (name, value) in requested {
-        variables.insert(name.into(), value.into());
+        insert(&mut variables, name.into(), value.into());
     }
     variables.into_iter().collect()
+}
+
+/// Whether two names mean one variable on this system.
+fn is_same(a: &OsStr, b: &OsStr) -> bool {
+    a == b || (os::VARIABLES_IGNORE_CASE && a.eq_ignore_ascii_case(b))
+}
+
+fn insert(variables: &mut BTreeMap<OsString, OsString>, name: OsString, value: OsString) {
+    if os::VARIABLES_IGNORE_CASE {
+        variables.retain(|other, _| !is_same(other, &name));
+    }
+    variables.insert(name, value);
 }
 
 fn apply(base: &BaseEnv, policy: &EnvPolicy) -> BTreeMap<OsString, OsString> {
@@ -130,7 +142,7 @@ fn apply(base: &BaseEnv, policy: &EnvPolicy) -> BTreeMap<OsString, OsString> {
     }
     variables.retain(|name, _| !any_matches(&policy.exclude, name));
     for (name, value) in &policy.set {
-        variables.insert(name.into(), value.into());
+        insert(&mut variables, name.into(), value.into());
     }
     if !policy.include_only.is_empty() {
         variables.retain(|name, _| any_matches(&policy.include_only, name));

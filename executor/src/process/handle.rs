@@ -2,15 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use farstep_protocol::output::{Event, Exit, Limits, OutputLog, ReadPage, Seq};
-use tokio::sync::Notify;
+use farstep_protocol::output::{Body as _, Event, Exit, OutputLog, ReadPage, Seq};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::ReadyQueue;
-use super::stdin::{Begun, PendingWrite, Stdin, Write};
-use crate::os::{Group, Input, READ_MAX, WindowSize};
+use super::retention::{Account, Retention, cost};
+use super::stdin::{Begun, PendingWrite, Stdin, Write, WriteStatus};
+use super::store::{Held, KEPT_HERE, SEGMENT};
+use crate::os::{Group, Input, Notice, READ_MAX, WindowSize};
 
 /// One started program. The handle outlives it: what it said can be read until it is forgotten.
 ///
@@ -25,8 +28,7 @@ pub struct Process {
     log: Mutex<Log>,
     /// Somebody may be interested in the log.
     news: Notify,
-    /// There is room in the log again for an actor that found none.
-    room: Notify,
+    retention: Arc<Retention>,
     stdin: Mutex<Stdin>,
     /// How often somebody wrote to it.
     inputs: AtomicU64,
@@ -36,11 +38,12 @@ pub struct Process {
 
 #[derive(Debug)]
 struct Log {
-    output: OutputLog,
+    output: OutputLog<Held>,
+    account: Account,
     /// The reply to the start is on its way, so events may follow.
     announced: bool,
-    /// The actor waits for room.
-    paused: bool,
+    /// The actor, while it waits for room.
+    paused: Option<Waker>,
 }
 
 impl Process {
@@ -49,19 +52,22 @@ impl Process {
         group: Arc<Group>,
         input: Option<Input>,
         ready: Arc<ReadyQueue>,
-        limits: Limits,
+        output: OutputLog<Held>,
+        retention: Arc<Retention>,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Process {
         Process {
             id,
             group,
             terminated: AtomicBool::new(false),
             log: Mutex::new(Log {
-                output: OutputLog::new(limits),
+                output,
+                account: Account::new(place),
                 announced: false,
-                paused: false,
+                paused: None,
             }),
             news: Notify::new(),
-            room: Notify::new(),
+            retention,
             stdin: Mutex::new(Stdin::new(input)),
             inputs: AtomicU64::new(0),
             ready,
@@ -81,21 +87,21 @@ impl Process {
     }
 
     /// The next event for the attached connection; from here on it counts as delivered.
-    pub fn take_event(&self) -> Option<Event> {
+    pub fn take_event(&self) -> Option<Event<Held>> {
         let mut log = self.log();
         if !log.announced {
             return None;
         }
         let event = log.output.take();
-        self.let_go_on(log);
+        self.done(log);
         event
     }
 
     /// What is retained behind `after`. See [`OutputLog::read`].
-    pub fn read(&self, after: Seq, max_bytes: Option<u64>) -> ReadPage {
+    pub fn read(&self, after: Seq, max_bytes: Option<u64>) -> ReadPage<Held> {
         let mut log = self.log();
         let page = log.output.read(after, max_bytes);
-        self.let_go_on(log);
+        self.done(log);
         page
     }
 
@@ -131,9 +137,19 @@ impl Process {
         }
     }
 
+    /// Ends its input behind what was written to it so far.
+    pub fn end_input(&self) -> WriteStatus {
+        self.stdin().end()
+    }
+
     /// What Ctrl-C does. Nothing, if the program has ended.
     pub fn interrupt(&self) {
         self.group.interrupt();
+    }
+
+    /// Tells it something it may heed. Nothing, if it has ended.
+    pub fn notify(&self, notice: Notice) {
+        self.group.notify(notice);
     }
 
     /// Kills the program and its group; says whether it was running. Exit and close follow by
@@ -172,7 +188,7 @@ impl Process {
         // Who resumes knows the id already, reply or not.
         log.announced = true;
         log.output.detach();
-        self.let_go_on(log);
+        self.done(log);
     }
 
     pub(super) fn attach(self: &Arc<Self>) {
@@ -182,7 +198,7 @@ impl Process {
     pub(super) fn release_pins(&self) {
         let mut log = self.log();
         log.output.release_pins();
-        self.let_go_on(log);
+        self.done(log);
     }
 
     /// Whether its last event was handed to a connection.
@@ -190,13 +206,34 @@ impl Process {
         self.log().output.is_finished()
     }
 
-    /// Bytes of output held, and the means to hold fewer.
+    /// Bytes of output held.
     pub(super) fn retained_bytes(&self) -> usize {
         self.log().output.retained_bytes()
     }
 
+    // For the retention of all processes.
+
+    /// Keeps no more than `bytes` from now on, but for what nobody was given yet.
     pub(super) fn shrink(&self, bytes: usize) {
-        self.log().output.shrink(bytes);
+        let mut log = self.log();
+        log.output.shrink(bytes);
+        self.done(log);
+    }
+
+    /// Drops old output until the rest costs no more than `max`, but for what nobody was given yet.
+    pub(super) fn cut_to(&self, max: usize) {
+        let mut log = self.log();
+        let before = log.cost();
+        log.output.cut_while(|output| cost_of(output) > max);
+        if log.cost() < before {
+            self.done(log);
+        }
+    }
+
+    /// Gives up the right to run, if there is room for what is held without it; else says how much
+    /// is lacking, and goes as soon as that is there.
+    pub(super) fn leave(&self) -> usize {
+        self.log().account.leave(&self.retention)
     }
 
     // For the actor.
@@ -205,16 +242,64 @@ impl Process {
         self.terminated.load(Ordering::Acquire)
     }
 
-    /// Whether a read may be made. If not, [`wait_room`](Self::wait_room) tells when.
-    pub(super) fn has_room(&self) -> bool {
+    /// Reserves room for a read and says for how many bytes, until the read's outcome is recorded
+    /// or [`release`](Self::release)d. Without room, the actor is woken when there is some.
+    pub(super) fn reserve(&self, cx: &mut Context<'_>) -> Option<usize> {
         let mut log = self.log();
-        let room = log.output.can_accept(READ_MAX);
-        log.paused = !room;
-        room
+        if !log.output.can_accept(READ_MAX) {
+            log.paused = Some(cx.waker().clone());
+            return None;
+        }
+        let Err(lack) = log.account.reserve(&self.retention) else {
+            return self.go_on(log, READ_MAX);
+        };
+        drop(log);
+        if let Some(room) = self.make_room(lack) {
+            return Some(room);
+        }
+        let mut log = self.log();
+        log.account.wait(&self.retention, cx.waker());
+        // Somebody may have gone in between.
+        if let Some(room) = log.account.reserve_some(&self.retention) {
+            return self.go_on(log, room);
+        }
+        log.paused = Some(cx.waker().clone());
+        None
     }
 
-    pub(super) async fn wait_room(&self) {
-        self.room.notified().await;
+    /// The same for last words, which do not wait: whether the log is full or not, but not beyond
+    /// what the executor may retain.
+    pub(super) fn reserve_now(&self) -> Option<usize> {
+        let mut log = self.log();
+        let Err(lack) = log.account.reserve(&self.retention) else {
+            return self.go_on(log, READ_MAX);
+        };
+        drop(log);
+        self.make_room(lack)
+    }
+
+    /// Nothing was read.
+    pub(super) fn release(&self) {
+        let mut log = self.log();
+        log.account.read();
+        self.done(log);
+    }
+
+    /// Whether the log itself has room for a read.
+    pub(super) fn has_room(&self) -> bool {
+        self.log().output.can_accept(READ_MAX)
+    }
+
+    /// What its output costs, in bytes.
+    #[cfg(test)]
+    pub(super) fn cost(&self) -> usize {
+        self.log().cost()
+    }
+
+    /// Whether the actor waits for room.
+    #[cfg(test)]
+    pub(super) fn is_paused(&self) -> bool {
+        self.log().paused.is_some()
     }
 
     pub(super) fn output(
@@ -223,13 +308,43 @@ impl Process {
         bytes: Bytes,
     ) {
         self.change(|log| {
-            log.output.push(stream, bytes);
+            log.output.push(stream, Held::Here(bytes));
+            log.account.read();
         });
+        self.store_old();
     }
 
-    /// Memory of output that was dropped, to be read into again.
+    /// Moves old output out of memory, if it is a segment by now.
+    fn store_old(&self) {
+        let log = self.log();
+        if log.output.unmoved_bytes() < KEPT_HERE + SEGMENT || self.retention.store().is_full() {
+            return;
+        }
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        for chunk in log.output.movable(KEPT_HERE) {
+            bytes += chunk.bytes.size();
+            if bytes > SEGMENT {
+                break;
+            }
+            chunks.push(chunk.clone());
+        }
+        drop(log);
+        // Not before a segment is full, or nearly.
+        if bytes + READ_MAX > SEGMENT
+            && let Some(stored) = self.retention.store().put(&chunks)
+        {
+            drop(chunks);
+            self.log().output.moved(stored);
+        }
+    }
+
+    /// Memory of output that was dropped or moved, to be read into again.
     pub(super) fn take_evicted(&self) -> impl Iterator<Item = Bytes> + use<> {
-        self.log().output.take_evicted()
+        let evicted = self.log().output.take_evicted();
+        evicted.filter_map(|held| match held {
+            Held::Here(bytes) => Some(bytes),
+            Held::Stored(_) => None,
+        })
     }
 
     pub(super) fn exited(self: &Arc<Self>, code: i32) {
@@ -273,22 +388,84 @@ impl Process {
         let mut log = self.log();
         change(&mut log);
         let for_connection = log.announced && log.output.has_untaken();
-        self.let_go_on(log);
+        self.done(log);
         self.news.notify_waiters();
         if for_connection && self.enters_queue() {
             self.ready.push(Arc::clone(self));
         }
     }
 
-    fn let_go_on(&self, mut log: MutexGuard<'_, Log>) {
-        if log.paused && log.output.can_accept(READ_MAX) {
-            log.paused = false;
+    /// Finds room for a read that lacks so much; the order is that of [`Retention`].
+    fn make_room(&self, lack: usize) -> Option<usize> {
+        let all = &*self.retention;
+        self.cut_to(all.share());
+        let mut log = self.log();
+        if log.account.reserve(all).is_ok() {
+            return self.go_on(log, READ_MAX);
+        }
+        drop(log);
+        all.make_room(lack);
+        log = self.log();
+        if log.account.reserve(all).is_err() {
+            let max = log.cost().saturating_sub(lack);
             drop(log);
-            self.room.notify_one();
+            self.cut_to(max);
+            log = self.log();
+        }
+        let room = log.account.reserve_some(all)?;
+        self.go_on(log, room)
+    }
+
+    /// Room was found.
+    fn go_on(&self, mut log: MutexGuard<'_, Log>, room: usize) -> Option<usize> {
+        let waited = log.account.stop_waiting(&self.retention);
+        log.paused = None;
+        drop(log);
+        if waited {
+            self.retention.wake();
+        }
+        Some(room)
+    }
+
+    /// Books a change of the log, and lets the actor go on if it has room now.
+    fn done(&self, mut log: MutexGuard<'_, Log>) {
+        let cost = log.cost();
+        let free = log.account.settle(&self.retention, cost);
+        let goes_on = match log.output.can_accept(READ_MAX) {
+            true => log.paused.take(),
+            false => None,
+        };
+        drop(log);
+        self.retention.give_back(free);
+        if let Some(waker) = goes_on {
+            waker.wake();
         }
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    fn cost(&self) -> usize {
+        cost_of(&self.output)
+    }
+}
+
+fn cost_of(output: &OutputLog<Held>) -> usize {
+    cost(output.retained_bytes(), output.retained_chunks())
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let waited = log.account.stop_waiting(&self.retention);
+        log.account.read();
+        let free = log.account.settle(&self.retention, 0);
+        self.retention.give_back(free);
+        if waited {
+            self.retention.wake();
+        }
     }
 }

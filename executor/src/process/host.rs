@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farstep_protocol::output::Limits;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::env::BaseEnv;
@@ -24,6 +24,9 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(80);
 /// whose end was delivered. Many thousand short commands a minute must not fill the memory.
 const REMEMBERED_MAX: usize = 4096;
 
+/// Output that all processes of all sessions may retain, in bytes, what it costs to keep included.
+pub const RETAINED_IN_ALL: usize = 256 * 1024 * 1024;
+
 /// What an operator may set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -32,6 +35,8 @@ pub struct Settings {
     pub remembered_for: Duration,
     pub remembered_max: usize,
     pub output: Limits,
+    /// Bytes of output retained in all.
+    pub retained_in_all: usize,
     /// Folders that come first in an inherited `PATH`.
     pub prepend_path: Vec<PathBuf>,
 }
@@ -44,6 +49,7 @@ impl Default for Settings {
             remembered_for: REMEMBERED_FOR,
             remembered_max: REMEMBERED_MAX,
             output: Limits::default(),
+            retained_in_all: RETAINED_IN_ALL,
             prepend_path: Vec::new(),
         }
     }
@@ -54,9 +60,9 @@ impl Default for Settings {
 pub struct Host {
     pub(super) settings: Settings,
     pub(super) spawner: Spawner,
-    pub(super) base: BaseEnv,
+    pub(super) base: Arc<BaseEnv>,
     pub(super) running: Arc<Semaphore>,
-    pub(super) retention: Retention,
+    pub(super) retention: Arc<Retention>,
     pub(super) actors: TaskTracker,
 }
 
@@ -68,17 +74,36 @@ impl Host {
     ) -> Arc<Host> {
         Arc::new(Host {
             spawner: Spawner::new(),
-            base: BaseEnv::new(variables, settings.prepend_path.clone()),
+            base: Arc::new(BaseEnv::new(variables, settings.prepend_path.clone())),
             running: Arc::new(Semaphore::new(settings.in_all)),
-            retention: Retention::default(),
+            retention: Arc::new(Retention::new(settings.retained_in_all, settings.in_all)),
             actors: TaskTracker::new(),
             settings,
         })
     }
 
+    /// What programs inherit of the executor's own environment.
+    pub fn base(&self) -> &Arc<BaseEnv> {
+        &self.base
+    }
+
     /// How many processes run right now.
     pub fn running(&self) -> usize {
         self.actors.len()
+    }
+
+    /// The right to run one more process, if there may be one more.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let place = || Arc::clone(&self.running).try_acquire_owned().ok();
+        place().or_else(|| {
+            self.retention.free_places();
+            place()
+        })
+    }
+
+    /// Bytes of output that are retained right now, what it costs to keep included.
+    pub fn retained(&self) -> usize {
+        self.retention.held()
     }
 
     /// Waits until no process is left. Drop or kill the tables first.

@@ -5,7 +5,10 @@
 //!    └─ Table ── one per session: ids, and what is attached to them
 //!        └─ Process ── a handle; its actor is one task that owns the child
 //!             │  output ─▶ OutputLog ─▶ ReadyQueue ─▶ the attached connection takes events
+//!             │                └─ old output ─▶ Store, a file of no name
 //!             └─ input  ◀─ writes, in the order of their arrival
+//!
+//!   Retention ─── one per executor: how much output all of them keep, and who gives way
 //! ```
 //!
 //! # How a session uses it
@@ -33,6 +36,7 @@ mod reader;
 mod ready;
 mod retention;
 mod stdin;
+mod store;
 mod table;
 
 #[cfg(test)]
@@ -41,7 +45,12 @@ mod tests;
 pub use actor::WhenEnded;
 pub use env::{BaseEnv, EnvPolicy, Inherit, environment};
 pub use handle::Process;
-pub use host::{Host, Settings};
+pub use host::{Host, RETAINED_IN_ALL, Settings};
 pub use ready::ReadyQueue;
-pub use stdin::{PendingWrite, UNREAD_MAX as UNREAD_STDIN_MAX, Write, WriteStatus};
+pub use retention::TAIL as CLOSED_TAIL_BYTES;
+pub use stdin::{
+    PendingWrite, REMEMBERED as REMEMBERED_WRITES, UNREAD_MAX as UNREAD_STDIN_MAX, Write,
+    WriteStatus,
+};
+pub use store::{Held, Stored};
 pub use table::{Lookup, Reservation, ReserveError, StartError, StartRequest, Starting, Table};

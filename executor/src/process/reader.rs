@@ -107,9 +107,14 @@ impl Reader {
         self.buffer.prepare(evicted);
     }
 
-    /// The next piece. `input` counts the writes to the program: what comes after one is an
-    /// answer. Cancel-safe: a piece that was read is returned by the same poll.
-    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>, input: u64) -> Poll<Piece> {
+    /// The next piece, of at most `max` bytes. `input` counts the writes to the program: what comes
+    /// after one is an answer. Cancel-safe: a piece that was read is returned by the same poll.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: u64,
+        max: usize,
+    ) -> Poll<Piece> {
         loop {
             match &mut self.phase {
                 Phase::Pausing(pause) => {
@@ -122,7 +127,7 @@ impl Reader {
                         self.phase = Phase::Watching;
                         self.run = 0;
                         self.run_max = RUN_OF_A_FAST_ONE;
-                    } else if let Some((piece, more)) = self.read_now() {
+                    } else if let Some((piece, more)) = self.read_now(max) {
                         let drained = drained + self.note(&piece);
                         if more || drained >= self.nearly_full() {
                             self.phase = Phase::Draining(drained);
@@ -141,7 +146,10 @@ impl Reader {
                 }
                 Phase::Watching => {
                     let output = &mut self.output;
-                    let piece = ready!(self.buffer.read(|space| output.poll_read(cx, space)));
+                    let read = self
+                        .buffer
+                        .read(max, |space| output.poll_read(cx, space, max));
+                    let piece = ready!(read);
                     let piece = understand(piece).map_or(Piece::End, |(piece, _)| piece);
                     let len = self.note(&piece);
                     self.after_event(len, input);
@@ -151,18 +159,18 @@ impl Reader {
         }
     }
 
-    /// What is there right now, whether it was to be waited for or not.
-    pub(super) fn take_now(&mut self) -> Option<Piece> {
+    /// What is there right now, at most `max` bytes, whether it was to be waited for or not.
+    pub(super) fn take_now(&mut self, max: usize) -> Option<Piece> {
         self.phase = Phase::Watching;
-        self.read_now().map(|(piece, _)| piece)
+        self.read_now(max).map(|(piece, _)| piece)
     }
 
     /// A piece if there is one, and whether there may be more behind it.
-    fn read_now(&mut self) -> Option<(Piece, bool)> {
+    fn read_now(&mut self, max: usize) -> Option<(Piece, bool)> {
         let output = &mut self.output;
         match self
             .buffer
-            .read(|space| Poll::Ready(output.read_now(space)))
+            .read(max, |space| Poll::Ready(output.read_now(space, max)))
         {
             Poll::Ready(piece) => understand(piece),
             Poll::Pending => None,

@@ -1,79 +1,246 @@
-//! How much output of finished processes is kept in all.
+//! How much output an executor retains in all, and who gives way when that is too much.
+//!
+//! ```text
+//!   limit  ├─ a floor for each process that may run ─┤───────────── common room ─────────────┤
+//! ```
+//!
+//! The floor of a process is always there for it, so each goes on as soon as somebody takes what
+//! it said, whatever the others hold. The common room is for whoever comes first. Who finds it used
+//! up gets room, in this order, from
+//!
+//! 1. its own old output, if it holds more than its share,
+//! 2. closed processes, the oldest first, down to their tails, and then from the tails,
+//! 3. running processes that hold more than their share,
+//! 4. its own old output, share or not;
+//!
+//! and else it pauses until somebody reads, or goes. Only output that was delivered is ever dropped:
+//! a late reader sees the gap. What nobody was given yet waits for its reader.
+//!
+//! Every byte is booked before it is read, so the limit holds at every moment. A process that is
+//! closed gives its floor back when the common room can take what it left; until then it counts as
+//! running.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Process;
+use super::store::Store;
+use crate::os::READ_MAX;
 
-/// Output of closed processes kept in all sessions together, beyond which the oldest lose theirs.
-const CLOSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What a closed process keeps at least while an older one still has more: a reader that looks
 /// for the end of a failed build finds it.
-pub(super) const TAIL: usize = 1024 * 1024;
+pub const TAIL: usize = 1024 * 1024;
+/// What a chunk costs beside its bytes: its entry in the log, its memory's own bookkeeping.
+pub(super) const CHUNK_COST: usize = 128;
+/// Half of what an ordinary pipe holds: enough to keep a reader busy.
+const FLOOR_MAX: usize = 32 * 1024;
+/// The floors of all processes are at most this part of the limit.
+const FLOORS_PART: usize = 4;
+/// Room for less than this, or than a floor is for, is not worth a read.
+const READ_MIN: usize = 4 * 1024;
+/// How long nobody looks at all processes again after that was in vain.
+const IN_VAIN: Duration = Duration::from_millis(5);
 
-/// Knows the closed processes of all sessions, oldest first. Keeps none of them alive.
-#[derive(Debug, Default)]
+/// What output costs here.
+pub(super) fn cost(bytes: usize, chunks: usize) -> usize {
+    bytes + chunks * CHUNK_COST
+}
+
+/// Knows all processes that retain output. Keeps none of them alive.
+#[derive(Debug)]
 pub(super) struct Retention {
+    floor: usize,
+    /// Room for less is not worth a read.
+    read_min: usize,
+    common: usize,
+    /// Of the common room.
+    used: AtomicUsize,
+    /// In all.
+    held: AtomicUsize,
+    running: AtomicUsize,
     inner: Mutex<Inner>,
+    queue: Mutex<Queue>,
+    queued: AtomicUsize,
+    store: Arc<Store>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// With everything they had, then with their tail only.
-    whole: VecDeque<Kept>,
-    tails: VecDeque<Kept>,
-    bytes: usize,
+    running: Vec<Weak<Process>>,
+    /// Closed ones in the order of their close: with everything they had, then with their tail.
+    whole: VecDeque<Weak<Process>>,
+    tails: VecDeque<Weak<Process>>,
+    /// Closed ones that still count as running.
+    leaving: Vec<Weak<Process>>,
+    looked_in_vain: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Kept {
-    process: Weak<Process>,
-    bytes: usize,
+/// Actors that wait for common room, in the order in which they came.
+#[derive(Debug, Default)]
+struct Queue {
+    last: u64,
+    wakers: BTreeMap<u64, Waker>,
 }
 
 impl Retention {
-    /// A process is closed: it keeps what it has until newer ones need the room.
-    pub(super) fn closed(&self, process: &Arc<Process>) {
-        self.admit(process, CLOSED_BYTES_MAX);
+    /// `max` bytes for as many as `processes` that run and all that are closed.
+    pub(super) fn new(max: usize, processes: usize) -> Retention {
+        let processes = processes.max(1);
+        let floor = FLOOR_MAX.min(max / processes / FLOORS_PART);
+        let floor = floor.max(2 * CHUNK_COST);
+        Retention {
+            floor,
+            read_min: READ_MIN.min(floor - CHUNK_COST),
+            common: max.saturating_sub(floor * processes),
+            used: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            inner: Mutex::default(),
+            queue: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            store: Store::new(max),
+        }
     }
 
-    pub(super) fn admit(&self, process: &Arc<Process>, max: usize) {
-        let bytes = process.retained_bytes();
-        if bytes == 0 {
-            return;
-        }
+    /// Where old output is put.
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// What is retained right now, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// A process runs from now on.
+    pub(super) fn started(&self, process: &Arc<Process>) {
         let mut inner = self.lock();
-        inner.bytes += bytes;
-        inner.whole.push_back(Kept {
-            process: Arc::downgrade(process),
-            bytes,
-        });
+        inner.running.push(Arc::downgrade(process));
+        self.running.store(inner.running.len(), Ordering::Relaxed);
+    }
+
+    /// A process is closed: it keeps what it has until others need the room.
+    pub(super) fn closed(&self, process: &Arc<Process>) {
+        let closed = Arc::downgrade(process);
+        let mut inner = self.lock();
+        inner.running.retain(|running| !running.ptr_eq(&closed));
+        self.running.store(inner.running.len(), Ordering::Relaxed);
         inner.forget_the_forgotten();
-        while inner.bytes > max {
-            if let Some(kept) = inner.whole.pop_front() {
-                inner.bytes -= kept.bytes;
-                if let Some(tail) = kept.cut_to(TAIL) {
-                    inner.bytes += tail.bytes;
-                    inner.tails.push_back(tail);
-                }
-            } else if let Some(kept) = inner.tails.pop_front() {
-                inner.bytes -= kept.bytes;
-                kept.cut_to(0);
-            } else {
-                break;
+        if process.retained_bytes() > 0 {
+            inner.whole.push_back(Weak::clone(&closed));
+        }
+        drop(inner);
+        let lack = process.leave();
+        if lack > 0 {
+            self.make_room(lack);
+            if process.leave() > 0 {
+                self.lock().leaving.push(closed);
             }
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
+    /// Lets closed processes go that still count as running, if there is room for what they left.
+    pub(super) fn free_places(&self) {
+        let leaving = std::mem::take(&mut self.lock().leaving);
+        let still: Vec<_> = leaving
+            .into_iter()
+            .filter(|process| process.upgrade().is_some_and(|process| process.leave() > 0))
+            .collect();
+        self.lock().leaving.extend(still);
+    }
+
+    /// Finds `lack` bytes of common room, from closed processes and from those above their share.
+    /// Whoever asks must not hold the lock of a log.
+    pub(super) fn make_room(&self, lack: usize) {
         let mut inner = self.lock();
-        inner.forget_the_forgotten();
-        inner.bytes
+        while self.free() < lack {
+            if let Some(oldest) = inner.whole.pop_front() {
+                if let Some(process) = oldest.upgrade() {
+                    process.shrink(TAIL);
+                    inner.tails.push_back(oldest);
+                }
+            } else if let Some(oldest) = inner.tails.pop_front() {
+                if let Some(process) = oldest.upgrade() {
+                    process.shrink(0);
+                }
+            } else {
+                break;
+            }
+        }
+        let was_in_vain = inner
+            .looked_in_vain
+            .is_some_and(|at| at.elapsed() < IN_VAIN);
+        if self.free() >= lack || was_in_vain {
+            return;
+        }
+        inner.running.retain(|process| process.strong_count() > 0);
+        self.running.store(inner.running.len(), Ordering::Relaxed);
+        let (share, before) = (self.share(), self.free());
+        for process in inner.running.iter().filter_map(Weak::upgrade) {
+            process.cut_to(share);
+        }
+        inner.looked_in_vain = (self.free() <= before).then(Instant::now);
+    }
+
+    /// What each process that runs may hold while room is short.
+    pub(super) fn share(&self) -> usize {
+        self.floor + self.common / self.running.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Gives common room back, to those who wait for it.
+    pub(super) fn give_back(&self, bytes: usize) {
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Ordering::SeqCst);
+            self.wake();
+        }
+    }
+
+    /// Wakes as many of those who wait as there is room for.
+    pub(super) fn wake(&self) {
+        if self.queued.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut woken = Vec::new();
+        let mut queue = self.lock_queue();
+        let mut free = self.free();
+        while free > 0
+            && let Some((_, waker)) = queue.wakers.pop_first()
+        {
+            woken.push(waker);
+            free = free.saturating_sub(READ_MAX);
+        }
+        self.queued.store(queue.wakers.len(), Ordering::SeqCst);
+        drop(queue);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    fn free(&self) -> usize {
+        self.common.saturating_sub(self.used.load(Ordering::SeqCst))
+    }
+
+    /// Takes common room: all of `most`, or what there is of it if that is at least `least`.
+    fn take(&self, least: usize, most: usize) -> usize {
+        let mut taken = 0;
+        let took = self
+            .used
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
+                taken = most.min(self.common.saturating_sub(used));
+                (taken >= least).then_some(used + taken)
+            });
+        if took.is_ok() { taken } else { 0 }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,23 +248,131 @@ impl Inner {
     /// Processes are forgotten in about the order in which they were closed.
     fn forget_the_forgotten(&mut self) {
         for queue in [&mut self.tails, &mut self.whole] {
-            while let Some(kept) = queue.front()
-                && kept.process.strong_count() == 0
-            {
-                self.bytes -= kept.bytes;
+            while queue.front().is_some_and(|kept| kept.strong_count() == 0) {
                 queue.pop_front();
             }
         }
     }
 }
 
-impl Kept {
-    fn cut_to(self, bytes: usize) -> Option<Kept> {
-        let process = self.process.upgrade()?;
-        process.shrink(bytes);
-        Some(Kept {
-            bytes: process.retained_bytes(),
-            process: self.process,
+/// What one log has of the room. Guarded by the log's lock, under which it may take and not wait.
+#[derive(Debug)]
+pub(super) struct Account {
+    held: usize,
+    /// Set aside for a read that is under way.
+    reserved: usize,
+    /// Of the common room: what of both lies beyond the floor.
+    charged: usize,
+    /// The right to run, and to a floor.
+    place: Option<OwnedSemaphorePermit>,
+    leaving: bool,
+    /// Its place among those who wait.
+    ticket: Option<u64>,
+}
+
+impl Account {
+    /// Of a process that begins to run.
+    pub(super) fn new(place: Option<OwnedSemaphorePermit>) -> Account {
+        Account {
+            held: 0,
+            reserved: 0,
+            charged: 0,
+            place,
+            leaving: false,
+            ticket: None,
+        }
+    }
+
+    /// Reserves room for a read of [`READ_MAX`]; says how much common room is lacking.
+    pub(super) fn reserve(&mut self, all: &Retention) -> Result<(), usize> {
+        let lack = (READ_MAX + CHUNK_COST).saturating_sub(self.spare(all));
+        if lack > 0 && all.take(lack, lack) == 0 {
+            return Err(lack);
+        }
+        self.charged += lack;
+        self.reserved = READ_MAX + CHUNK_COST;
+        Ok(())
+    }
+
+    /// Reserves what room there is, if it is worth a read.
+    pub(super) fn reserve_some(&mut self, all: &Retention) -> Option<usize> {
+        let spare = self.spare(all);
+        let wanted = (READ_MAX + CHUNK_COST).saturating_sub(spare);
+        let least = (all.read_min + CHUNK_COST).saturating_sub(spare);
+        self.charged += all.take(least, wanted);
+        let room = self.spare(all).min(READ_MAX + CHUNK_COST);
+        (room >= all.read_min + CHUNK_COST).then(|| {
+            self.reserved = room;
+            room - CHUNK_COST
         })
+    }
+
+    /// The read is over, and what it read is in the log.
+    pub(super) fn read(&mut self) {
+        self.reserved = 0;
+    }
+
+    /// Books what the log holds now. Returns what is to be given back, by
+    /// [`Retention::give_back`], when the lock is free.
+    pub(super) fn settle(&mut self, all: &Retention, held: usize) -> usize {
+        if held >= self.held {
+            all.held.fetch_add(held - self.held, Ordering::Relaxed);
+        } else {
+            all.held.fetch_sub(self.held - held, Ordering::Relaxed);
+        }
+        self.held = held;
+        if self.leaving {
+            self.leave(all);
+        }
+        let due = (held + self.reserved).saturating_sub(self.floor(all));
+        debug_assert!(due <= self.charged, "more was read than reserved");
+        let free = self.charged.saturating_sub(due);
+        self.charged -= free;
+        free
+    }
+
+    /// Gives up the right to run as soon as the common room takes what is held. Returns what it
+    /// lacks for that.
+    pub(super) fn leave(&mut self, all: &Retention) -> usize {
+        self.leaving = self.place.is_some();
+        let lack = self.held.saturating_sub(self.charged);
+        if !self.leaving || (lack > 0 && all.take(lack, lack) == 0) {
+            return if self.leaving { lack } else { 0 };
+        }
+        self.charged += lack;
+        self.leaving = false;
+        self.place = None;
+        0
+    }
+
+    /// Has somebody woken when there is common room.
+    pub(super) fn wait(&mut self, all: &Retention, waker: &Waker) {
+        let mut queue = all.lock_queue();
+        let ticket = *self.ticket.get_or_insert_with(|| {
+            queue.last += 1;
+            queue.last
+        });
+        queue.wakers.insert(ticket, waker.clone());
+        all.queued.store(queue.wakers.len(), Ordering::SeqCst);
+    }
+
+    /// Waits no longer; says whether it did, and then others may have to be woken in its place.
+    pub(super) fn stop_waiting(&mut self, all: &Retention) -> bool {
+        let Some(ticket) = self.ticket.take() else {
+            return false;
+        };
+        let mut queue = all.lock_queue();
+        queue.wakers.remove(&ticket);
+        all.queued.store(queue.wakers.len(), Ordering::SeqCst);
+        true
+    }
+
+    fn floor(&self, all: &Retention) -> usize {
+        if self.place.is_some() { all.floor } else { 0 }
+    }
+
+    /// What may be read without more common room.
+    fn spare(&self, all: &Retention) -> usize {
+        (self.floor(all) + self.charged).saturating_sub(self.held)
     }
 }

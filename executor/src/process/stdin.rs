@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, Bytes};
 use tokio::sync::oneshot;
 
+pub use self::ids::REMEMBERED;
 use self::ids::{WriteId, WriteIds};
 use super::Process;
 use crate::os::Input;
@@ -100,6 +101,8 @@ pub(super) struct Stdin {
     accepted_bytes: usize,
     seen: WriteIds,
     next_ticket: u64,
+    /// Nothing will follow what is in the queue.
+    ending: bool,
     pump: Option<Waker>,
 }
 
@@ -122,6 +125,7 @@ impl Stdin {
             accepted_bytes: 0,
             seen: WriteIds::default(),
             next_ticket: 0,
+            ending: false,
             pump: None,
         }
     }
@@ -132,7 +136,7 @@ impl Stdin {
         if self.seen.contains(&id) {
             return self.begin_again(&id);
         }
-        if self.input.is_none() {
+        if self.input.is_none() || self.ending {
             return Begun::Done(WriteStatus::StdinClosed);
         }
         let len = bytes.len();
@@ -178,10 +182,27 @@ impl Stdin {
                 Poll::Pending => return,
             }
         }
+        self.end_if_written();
         // Whoever puts something into the empty queue wakes us.
         match &mut self.pump {
             Some(pump) => pump.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Ends the input behind what was written to it so far. Saying it again is harmless.
+    pub(super) fn end(&mut self) -> WriteStatus {
+        if self.input.is_none() && !self.ending {
+            return WriteStatus::StdinClosed;
+        }
+        self.ending = true;
+        self.end_if_written();
+        WriteStatus::Accepted
+    }
+
+    fn end_if_written(&mut self) {
+        if self.ending && self.queue.is_empty() {
+            self.input = None;
         }
     }
 
@@ -210,6 +231,7 @@ impl Stdin {
             self.seen.forget(&entry.id.clone());
             self.queue.remove(at);
             self.accept_what_fits();
+            self.end_if_written();
         }
     }
 

@@ -8,11 +8,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, watch};
+use farstep_protocol::output::OutputLog;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use self::sweep::Closed;
 use super::actor::{Actor, WhenEnded};
-use super::env::{EnvPolicy, environment};
+use super::env::{BaseEnv, EnvPolicy, environment};
 use super::{Host, Process, ReadyQueue};
 use crate::os::{Child, Command, Lineage, SpawnError, Stdio, WindowSize};
 
@@ -39,9 +40,9 @@ impl fmt::Debug for StartRequest {
 
 impl StartRequest {
     /// What the two flags of the wire mean together: a terminal wins.
-    pub fn stdio(tty: bool, pipe_stdin: bool) -> Stdio {
+    pub fn stdio(tty: bool, pipe_stdin: bool, window: Option<WindowSize>) -> Stdio {
         match (tty, pipe_stdin) {
-            (true, _) => Stdio::Terminal(WindowSize::default()),
+            (true, _) => Stdio::Terminal(window.unwrap_or_default()),
             (false, true) => Stdio::PipesWithInput,
             (false, false) => Stdio::Pipes,
         }
@@ -53,7 +54,7 @@ impl StartRequest {
 pub enum ReserveError {
     #[error("process id {id} is in use")]
     InUse { id: String },
-    #[error("this session runs {max} processes already")]
+    #[error("this session has {max} processes already")]
     SessionFull { max: usize },
     #[error("this executor runs {max} processes already")]
     ExecutorFull { max: usize },
@@ -110,6 +111,11 @@ pub struct Table {
 #[derive(Debug)]
 struct Inner {
     host: Arc<Host>,
+    /// What programs inherit.
+    base: Arc<BaseEnv>,
+    /// No connection is ever told anything, no process waits for one, and all of them are
+    /// remembered for as long as the table lives.
+    durable: bool,
     lineage: Lineage,
     ready: Arc<ReadyQueue>,
     slots: Mutex<Slots>,
@@ -133,13 +139,29 @@ enum Slot {
 
 impl Table {
     /// With a connection attached.
-    pub fn new(host: Arc<Host>) -> Table {
+    pub fn new(host: Arc<Host>, base: Arc<BaseEnv>) -> Table {
+        Table::of(host, base, false)
+    }
+
+    /// For a durable session: what its processes say is read and never announced. The oldest
+    /// output goes when there is too much of it, and no process is forgotten before the table is.
+    pub fn durable(host: Arc<Host>, base: Arc<BaseEnv>) -> Table {
+        Table::of(host, base, true)
+    }
+
+    fn of(host: Arc<Host>, base: Arc<BaseEnv>, durable: bool) -> Table {
+        let slots = Slots {
+            detached: durable,
+            ..Slots::default()
+        };
         Table {
             inner: Arc::new(Inner {
                 lineage: host.spawner.lineage(),
                 host,
+                base,
+                durable,
                 ready: Arc::default(),
-                slots: Mutex::default(),
+                slots: Mutex::new(slots),
             }),
         }
     }
@@ -151,20 +173,17 @@ impl Table {
         if slots.by_id.contains_key(id) {
             return Err(ReserveError::InUse { id: id.to_owned() });
         }
-        if slots.open >= settings.per_session {
+        let counted = match self.inner.durable {
+            true => slots.by_id.len(),
+            false => slots.open,
+        };
+        if counted >= settings.per_session {
             let max = settings.per_session;
             return Err(ReserveError::SessionFull { max });
         }
-        let running = Arc::clone(&self.inner.host.running);
-        let running = running
-            .try_acquire_owned()
-            .map_err(|refused| match refused {
-                TryAcquireError::NoPermits | TryAcquireError::Closed => {
-                    ReserveError::ExecutorFull {
-                        max: settings.in_all,
-                    }
-                }
-            })?;
+        let running = self.inner.host.place().ok_or(ReserveError::ExecutorFull {
+            max: settings.in_all,
+        })?;
         let id: Arc<str> = id.into();
         let (done, under_way) = watch::channel(());
         slots
@@ -233,7 +252,12 @@ impl Table {
 
     /// Whether no process of this session runs or is being started.
     pub fn is_idle(&self) -> bool {
-        self.inner.slots().open == 0
+        self.open() == 0
+    }
+
+    /// How many processes of this session run or are being started.
+    pub(super) fn open(&self) -> usize {
+        self.inner.slots().open
     }
 }
 
@@ -274,7 +298,7 @@ impl Reservation {
         let command = Command {
             argv: request.argv.into_iter().map(Into::into).collect(),
             arg0: request.arg0.map(Into::into),
-            env: environment(&host.base, request.env_policy.as_ref(), request.env),
+            env: environment(&self.table.base, request.env_policy.as_ref(), request.env),
             cwd: request.cwd,
             stdio: request.stdio,
         };
@@ -293,8 +317,14 @@ impl Reservation {
             child.group,
             child.input,
             Arc::clone(&self.table.ready),
-            host.settings.output,
+            match self.table.durable {
+                true => OutputLog::rolling(host.settings.output),
+                false => OutputLog::new(host.settings.output),
+            },
+            Arc::clone(&host.retention),
+            self.running.take(),
         ));
+        host.retention.started(&process);
         if slots.detached {
             process.detach();
         }
@@ -309,11 +339,11 @@ impl Reservation {
             child.stderr,
             self.when_ended.take(),
         );
-        let (table, running) = (Arc::downgrade(&self.table), self.running.take());
-        let closed = Arc::clone(&process);
+        let table = Arc::downgrade(&self.table);
+        let (closed, retention) = (Arc::clone(&process), Arc::clone(&host.retention));
         let _tracked = host.actors.spawn(async move {
             actor.run().await;
-            drop(running);
+            retention.closed(&closed);
             if let Some(table) = table.upgrade() {
                 table.closed(&closed);
             }
@@ -337,10 +367,11 @@ impl Drop for Reservation {
 
 impl Inner {
     fn closed(self: &Arc<Self>, process: &Arc<Process>) {
-        self.host.retention.closed(process);
         let mut slots = self.slots();
         slots.open -= 1;
-        slots.remember(self, process);
+        if !self.durable {
+            slots.remember(self, process);
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {

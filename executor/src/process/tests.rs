@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use farstep_protocol::method::process::OutputStream;
-use farstep_protocol::output::{Event, ReadPage, Seq};
+use farstep_protocol::output::{Chunk, Event, ReadPage, Seq};
 
 use super::*;
 
@@ -28,7 +28,7 @@ impl Bench {
 
     fn with(settings: Settings) -> Bench {
         let host = Host::new(settings, [("PATH".into(), "/usr/bin:/bin".into())]);
-        let table = Table::new(Arc::clone(&host));
+        let table = Table::new(Arc::clone(&host), Arc::clone(host.base()));
         Bench { host, table }
     }
 
@@ -45,7 +45,7 @@ impl Bench {
         let mut events = Vec::new();
         loop {
             let process = self.table.ready().next().await;
-            while let Some(event) = process.take_event() {
+            while let Some(event) = take(&process) {
                 let done = enough(&event);
                 events.push(event);
                 if done {
@@ -80,7 +80,7 @@ fn request(argv: &[&str], tty: bool, pipe_stdin: bool) -> StartRequest {
         cwd: "/".into(),
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         env_policy: None,
-        stdio: StartRequest::stdio(tty, pipe_stdin),
+        stdio: StartRequest::stdio(tty, pipe_stdin, None),
     }
 }
 
@@ -124,11 +124,41 @@ fn code(events: &[Event]) -> i32 {
     exits[0]
 }
 
-fn whole(page: &ReadPage) -> Vec<u8> {
+/// The next event, with its bytes.
+fn take(process: &Process) -> Option<Event> {
+    Some(match process.take_event()? {
+        Event::Output(chunk) => Event::Output(Chunk {
+            seq: chunk.seq,
+            stream: chunk.stream,
+            bytes: bytes(&chunk.bytes),
+        }),
+        Event::Exited { seq, exit } => Event::Exited { seq, exit },
+        Event::Closed { seq } => Event::Closed { seq },
+    })
+}
+
+fn bytes(held: &Held) -> Bytes {
+    held.load(&mut Vec::new()).unwrap().to_vec().into()
+}
+
+fn whole(page: &ReadPage<Held>) -> Vec<u8> {
     page.chunks
         .iter()
-        .flat_map(|chunk| chunk.bytes.clone())
+        .flat_map(|chunk| bytes(&chunk.bytes))
         .collect()
+}
+
+/// Waits until the process is held up.
+async fn until_paused(process: &Process) {
+    let mut seen = 0;
+    while !process.is_paused() {
+        tokio::select! {
+            () = process.wait_news(seen, None) => {}
+            // It may be held up right behind its last news.
+            () = tokio::task::yield_now() => {}
+        }
+        seen = process.read(u64::MAX, None).next_seq - 1;
+    }
 }
 
 fn exists(pid: &str) -> bool {
@@ -157,5 +187,16 @@ async fn write(process: &Arc<Process>, id: &str, bytes: impl Into<Bytes>) -> Wri
     match process.begin_write(id, bytes.into()) {
         Write::Done(status) => status,
         Write::Waiting(pending) => pending.await,
+    }
+}
+
+/// The actor books a close after it was announced.
+async fn until_remembered(bench: &Bench) {
+    until_open(bench, 0).await;
+}
+
+async fn until_open(bench: &Bench, count: usize) {
+    while bench.table.open() != count {
+        tokio::task::yield_now().await;
     }
 }

@@ -9,6 +9,7 @@ mod limits;
 mod memory;
 mod messages;
 mod sessions;
+mod strangers;
 
 use anyhow::{Result, ensure};
 use farstep_integration::Wire;

@@ -5,6 +5,8 @@ use farstep_integration::{Lab, PATIENCE, Wire, script};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -51,36 +53,50 @@ async fn thirty_parked_messages_stay_within_the_budget_and_the_rest_is_refused()
     let grown = executor.memory()?.at_most.saturating_sub(before);
     ensure!(grown < budget + 100 * MIB, "{} MiB", grown / MIB);
 
-    // Whoever is refused is told to come back; small messages are never refused.
-    let mut late = Wire::dial(&executor.url).await?;
-    late.initialize(None).await?.ok().context("no session")?;
-    is_served(&mut late).await?;
+    // Whoever is refused is told to come back; small messages are never refused. How much is left
+    // depends on who was cut off last, so the rest is taken piece by piece.
     let padding = "x".repeat(8 << 20);
     let large = json!({"id": 7, "method": "environment/status", "x": padding}).to_string();
-    // It may be told while it still sends.
-    let _cut_off = late.send_text(large.clone()).await;
-    if let Ok(outcome) = late.reply(-1).await {
-        let refusal = outcome.err().context("it was served")?;
-        ensure!(refusal.code == -32001, "{refusal:?}");
-        ensure!(
-            refusal
-                .data
-                .is_some_and(|data| data["retryAfterMs"].is_u64())
-        );
+    let mut refusal = None;
+    for _ in 0..2 * CONNECTIONS {
+        let mut late = Wire::dial(&executor.url).await?;
+        late.initialize(None).await?.ok().context("no session")?;
+        is_served(&mut late).await?;
+        // It may be told while it still sends, and the answer lost with the connection.
+        let _cut_off = late.send_text(large.clone()).await;
+        match late.arrival().await {
+            Ok(Some(answer)) if answer["id"] == -1 => {
+                refusal = Some(answer);
+                break;
+            }
+            Ok(Some(_served)) => {
+                let (mut out, _) = late.split();
+                let piece = vec![b' '; 8 << 20];
+                let piece = Frame::message(piece, OpCode::Data(Data::Text), false);
+                let _cut_off = out.send(Message::Frame(piece)).await;
+                parked.push(out);
+            }
+            _ => {}
+        }
     }
+    let refusal = refusal.context("nobody was refused, or none of them was told")?;
+    ensure!(refusal["error"]["code"] == -32001, "{refusal}");
+    ensure!(
+        refusal["error"]["data"]["retryAfterMs"].is_u64(),
+        "{refusal}"
+    );
 
     // What the others held is free when they go.
     drop((parked, listening));
-    let mut again = Wire::dial(&executor.url).await?;
-    again.initialize(None).await?.ok().context("no session")?;
+    // Their end is noticed in a moment.
     loop {
+        let mut again = Wire::dial(&executor.url).await?;
+        again.initialize(None).await?.ok().context("no session")?;
         let sent = again.send_text(large.clone()).await;
-        if sent.is_ok() && again.reply(7).await.is_ok_and(|outcome| outcome.is_ok()) {
+        let answer = again.arrival().await;
+        if sent.is_ok() && answer.is_ok_and(|answer| answer.is_some_and(|it| it["id"] == 7)) {
             return Ok(());
         }
-        // Their end is noticed in a moment.
-        again = Wire::dial(&executor.url).await?;
-        again.initialize(None).await?.ok().context("no session")?;
     }
 }
 
@@ -131,4 +147,75 @@ async fn finished_processes_do_not_fill_the_memory() -> Result<()> {
     let grown = executor.memory()?.at_most.saturating_sub(before);
     ensure!(grown < 300 * MIB, "{} MiB", grown / MIB);
     is_served(&mut wire).await
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_is_kept_once_for_all_and_the_rest_waits() -> Result<()> {
+    const EACH: u64 = 2 * MIB;
+    const PROCESSES: usize = 120;
+    const MAX: u64 = 64 * MIB;
+    let lab = Lab::new()?;
+    let flag = format!("--retain-total-bytes={MAX}");
+    let executor = lab.executor_with("far", &[&flag]).await?;
+    let (mut other, _) = Wire::open(&executor.url).await?;
+    let (mut wire, _) = Wire::open(&executor.url).await?;
+    let before = executor.memory()?.now;
+    // Each would keep a mebibyte for its reader.
+    for id in 0..PROCESSES {
+        let write = format!("exec head -c {EACH} /dev/zero");
+        wire.post("process/start", script(&id.to_string(), &write))
+            .await?;
+    }
+    let retained = || retained(&executor.url);
+    // A quarter is set aside for processes that do not run yet.
+    while retained().await? < MAX * 5 / 8 {
+        is_served(&mut other).await?;
+    }
+    for _ in 0..20 {
+        let retained = retained().await?;
+        ensure!(retained <= MAX, "{} MiB", retained / MIB);
+        is_served(&mut other).await?;
+    }
+    let grown = executor.memory()?.at_most.saturating_sub(before);
+    ensure!(grown < 2 * MAX, "{} MiB", grown / MIB);
+    // A program of somebody else does its work meanwhile.
+    let work = "exec head -c 3000000 /dev/zero";
+    other.done("process/start", script("work", work)).await?;
+    ensure!(output_of(&mut other, 1).await? == 3_000_000);
+
+    // Whoever reads gets all of it.
+    ensure!(output_of(&mut wire, PROCESSES).await? == EACH * PROCESSES as u64);
+    ensure!(retained().await? <= MAX);
+    Ok(())
+}
+
+/// Bytes of output that arrive until so many processes are closed.
+async fn output_of(wire: &mut Wire, mut processes: usize) -> Result<u64> {
+    let mut bytes = 0;
+    while processes > 0 {
+        let message = wire.notification().await?.context("the connection ended")?;
+        match message["method"].as_str() {
+            Some("process/closed") => processes -= 1,
+            Some("process/output") => {
+                let chunk = message["params"]["chunk"].as_str().context("no chunk")?;
+                let padding = chunk.bytes().rev().take_while(|byte| *byte == b'=');
+                bytes += (chunk.len() / 4 * 3 - padding.count()) as u64;
+            }
+            _ => {}
+        }
+    }
+    Ok(bytes)
+}
+
+/// Bytes of output that an executor says it retains.
+async fn retained(url: &str) -> Result<u64> {
+    let address = url.strip_prefix("ws://").context("another scheme")?;
+    let mut tcp = TcpStream::connect(address).await?;
+    let ask = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    tcp.write_all(ask.as_bytes()).await?;
+    let mut page = String::new();
+    tcp.read_to_string(&mut page).await?;
+    let name = "farstep_retained_output_bytes ";
+    let line = page.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.context("it does not say")?.trim().parse()?)
 }

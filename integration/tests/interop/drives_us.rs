@@ -1,7 +1,7 @@
 //! A real `codex exec` with the mock model drives our executor.
 
 use anyhow::{Result, ensure};
-use farstep_integration::{Lab, MockModel, Peer, Running, need};
+use farstep_integration::{Lab, MockModel, Peer, Rendezvous, Running, need};
 use serde_json::json;
 
 /// Commands, a terminal and files; the peer offers `apply_patch` only to models it knows, so the
@@ -37,8 +37,16 @@ fn script() -> serde_json::Value {
     })
 }
 
-/// Plays the script with `codex exec` against the environment described by `entry`.
-async fn play(lab: &Lab, peer: &Peer, entry: &str) -> Result<()> {
+/// How the peer is told where the executor is.
+enum Told<'a> {
+    /// By an entry of its `environments.toml`.
+    Entry(&'a str),
+    /// By variables, which is how it takes a rendezvous.
+    Variables(&'a [(&'a str, &'a str)]),
+}
+
+/// Plays the script with `codex exec`.
+async fn play(lab: &Lab, peer: &Peer, told: Told<'_>) -> Result<()> {
     let path = lab.path().join("script.json");
     std::fs::write(&path, script().to_string())?;
     let mock = MockModel::start(lab, &path, &[]).await?;
@@ -51,18 +59,20 @@ async fn play(lab: &Lab, peer: &Peer, entry: &str) -> Result<()> {
             mock.url
         ),
     )?;
-    std::fs::write(
-        peer.home().join("environments.toml"),
-        format!(
-            "default = \"far\"\ninclude_local = false\n[[environments]]\nid = \"far\"\n{entry}"
-        ),
-    )?;
+    if let Told::Entry(entry) = told {
+        let head = "default = \"far\"\ninclude_local = false\n[[environments]]\nid = \"far\"\n";
+        let text = format!("{head}{entry}");
+        std::fs::write(peer.home().join("environments.toml"), text)?;
+    }
     // The peer runs commands in its own folder, wherever the environment is.
     let folder = lab.folder("far")?;
     let mut command = peer.command(
         &folder,
         &["exec", "--skip-git-repo-check", "--json", "go on"],
     );
+    if let Told::Variables(variables) = told {
+        command.envs(variables.iter().copied());
+    }
     let mut running = Running::start(&mut command)?;
     running.close_input();
     let done = running.finish().await?;
@@ -95,7 +105,24 @@ async fn the_peer_drives_our_executor_by_websocket() -> Result<()> {
     let Some(peer) = found() else { return Ok(()) };
     let lab = Lab::new()?;
     let far = lab.executor("far").await?;
-    play(&lab, &peer, &format!("url = \"{}\"\n", far.url)).await
+    let entry = format!("url = \"{}\"\n", far.url);
+    play(&lab, &peer, Told::Entry(&entry)).await
+}
+
+#[tokio::test]
+async fn the_peer_drives_our_executor_through_our_rendezvous() -> Result<()> {
+    let Some(peer) = found() else { return Ok(()) };
+    let lab = Lab::new()?;
+    let node = Rendezvous::start(&lab).await?;
+    let token = node.token("executor").await?;
+    let (_far, _) = node.executor(&lab, "far", &token).await?;
+    let token = node.token("harness").await?;
+    let variables = [
+        ("CODEX_EXEC_SERVER_NOISE_REGISTRY_URL", node.url.as_str()),
+        ("CODEX_EXEC_SERVER_NOISE_ENVIRONMENT_ID", "far"),
+        ("CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN", &token),
+    ];
+    play(&lab, &peer, Told::Variables(&variables)).await
 }
 
 #[tokio::test]
@@ -103,12 +130,8 @@ async fn the_peer_drives_our_executor_by_stdio() -> Result<()> {
     let Some(peer) = found() else { return Ok(()) };
     let lab = Lab::new()?;
     let program = lab.programs().executor.display().to_string();
-    play(
-        &lab,
-        &peer,
-        &format!(
-            "program = '{program}'\nargs = [\"--listen\", \"stdio\", \"--audit-file\", \"off\"]\n"
-        ),
-    )
-    .await
+    let entry = format!(
+        "program = '{program}'\nargs = [\"--listen\", \"stdio\", \"--audit-file\", \"off\"]\n"
+    );
+    play(&lab, &peer, Told::Entry(&entry)).await
 }

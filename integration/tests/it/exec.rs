@@ -146,7 +146,7 @@ async fn a_token_is_read_anew_for_each_connection_and_a_wrong_one_is_said() -> R
     ))?;
     for (token, mode, code, said) in [
         ("sesame\n", 0o600, 0, ""),
-        ("guess\n", 0o600, 255, "check the entry's bearer token"),
+        ("guess\n", 0o600, 255, "farstep.auth.bearer"),
         ("sesame", 0o400, 0, ""),
         ("sesame", 0o640, 255, "chmod 600"),
     ] {

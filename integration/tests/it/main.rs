@@ -1,11 +1,33 @@
 //! Our programs against each other: real processes, loopback only.
 
+mod commands;
+mod containers;
+mod contract;
+mod copies;
+mod copies_broken;
+mod copies_hostile;
+mod copies_kept;
+mod credentials;
 mod demo;
+mod env_changes;
+mod env_doctor;
 mod exec;
 mod faults;
+mod files;
+mod gateway;
+mod input;
 mod interrupt;
+mod jobs;
+mod json;
+mod lasting;
 mod local;
+mod reload;
+mod rendezvous;
+mod rendezvous_node;
 mod resume;
 mod round_trips;
 mod scripts;
+mod ssh;
+mod terminal;
+mod terms;
 mod trace;

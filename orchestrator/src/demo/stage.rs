@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::{BUILDER, SERVER};
 use crate::exec;
+use crate::setup::trace_of_calls;
 
 /// The variable that tells both programs what to log.
 pub(super) const LOG_VARIABLE: &str = "FARSTEP_LOG";
@@ -297,6 +298,7 @@ fn registry(url: &str, executor: &Path, root: &Path) -> Result<Registry, StageEr
     // An executor of the demo that ends is not coming back.
     let conditions = Conditions {
         recovery_window: Duration::ZERO,
+        trace: Some(trace_of_calls(None)),
         ..Conditions::default()
     };
     Ok(Registry::under(conditions, &config, local))

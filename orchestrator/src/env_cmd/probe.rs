@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use farstep_environments::process::{EnvPolicy, Inherit, StartParams};
-use farstep_environments::{CallError, Environment, Executor, Process, ProcessEvent};
+use farstep_environments::{CallError, Environment, Executor, OutputStream, Process, ProcessEvent};
 use farstep_path_uri::PathUri;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -101,13 +101,15 @@ pub(super) async fn probe(environment: &Environment) -> Tested {
             return tested;
         }
     }
-    tested.files = check(files(&executor)).await;
+    if environment.may_write() {
+        tested.files = check(files(&executor)).await;
+    }
     tested.process = check(process(&executor)).await;
     let ok = tested.problems().next().is_none();
     Tested { ok, ..tested }
 }
 
-async fn check(work: impl Future<Output = Result<(), String>>) -> Outcome {
+pub(super) async fn check(work: impl Future<Output = Result<(), String>>) -> Outcome {
     match tokio::time::timeout(CHECK_WAIT, work).await {
         Ok(Ok(())) => Outcome::Passed,
         Ok(Err(reason)) => Outcome::Failed { reason },
@@ -117,7 +119,7 @@ async fn check(work: impl Future<Output = Result<(), String>>) -> Outcome {
     }
 }
 
-async fn latency(executor: &Executor) -> Result<Duration, CallError> {
+pub(super) async fn latency(executor: &Executor) -> Result<Duration, CallError> {
     let mut samples = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         let began = Instant::now();
@@ -129,18 +131,8 @@ async fn latency(executor: &Executor) -> Result<Duration, CallError> {
 }
 
 /// A folder of our own, a file in it there and back, and nothing left.
-async fn files(executor: &Executor) -> Result<(), String> {
-    let info = executor.info();
-    let base = info
-        .temp_dir
-        .as_ref()
-        .or(info.temporary_directories.first());
-    let base = base
-        .or(info.cwd.as_ref())
-        .ok_or("the executor reports no folder to try")?;
-    let folder = base
-        .join_descendant(&format!("farstep-test-{}", Uuid::new_v4()))
-        .map_err(|error| format!("no name below {}: {error}", base.display_native()))?;
+pub(super) async fn files(executor: &Executor) -> Result<(), String> {
+    let folder = scratch(executor)?;
     let told = |what: &'static str| {
         let place = folder.display_native();
         move |error: CallError| format!("failed to {what} {place}: {error}")
@@ -155,6 +147,20 @@ async fn files(executor: &Executor) -> Result<(), String> {
         .await
         .map_err(told("remove"))?;
     outcome
+}
+
+/// A name for something of our own, which is not there yet.
+pub(super) fn scratch(executor: &Executor) -> Result<PathUri, String> {
+    let info = executor.info();
+    let base = info
+        .temp_dir
+        .as_ref()
+        .or(info.temporary_directories.first());
+    let base = base
+        .or(info.cwd.as_ref())
+        .ok_or("the executor reports no folder to try")?;
+    base.join_descendant(&format!("farstep-test-{}", Uuid::new_v4()))
+        .map_err(|error| format!("no name below {}: {error}", base.display_native()))
 }
 
 async fn file(executor: &Executor, folder: &PathUri) -> Result<(), String> {
@@ -180,7 +186,7 @@ async fn file(executor: &Executor, folder: &PathUri) -> Result<(), String> {
 }
 
 /// The executor's own shell says a word nobody could guess.
-async fn process(executor: &Executor) -> Result<(), String> {
+pub(super) async fn process(executor: &Executor) -> Result<(), String> {
     let info = executor.info();
     let cwd = info
         .cwd
@@ -220,6 +226,7 @@ async fn process(executor: &Executor) -> Result<(), String> {
         network_proxy: None,
         credential_providers: None,
         shell_snapshot: None,
+        window: None,
     };
     let process = executor
         .start(params)
@@ -241,9 +248,11 @@ async fn follow(mut process: Process) -> Result<(Vec<u8>, Option<i64>), String> 
     let (mut output, mut code) = (Vec::new(), None);
     loop {
         match process.next().await {
-            Some(ProcessEvent::Output { bytes, .. }) if output.len() < FILE_BYTES => {
-                output.extend_from_slice(&bytes);
-            }
+            // What a login complains about is no part of the answer.
+            Some(ProcessEvent::Output {
+                stream: OutputStream::Stdout,
+                bytes,
+            }) if output.len() < FILE_BYTES => output.extend_from_slice(&bytes),
             Some(
                 ProcessEvent::Output { .. }
                 | ProcessEvent::Truncated { .. }
@@ -258,7 +267,7 @@ async fn follow(mut process: Process) -> Result<(Vec<u8>, Option<i64>), String> 
     }
 }
 
-fn in_milliseconds(duration: Duration) -> f64 {
+pub(super) fn in_milliseconds(duration: Duration) -> f64 {
     // Microseconds are as fine as this can be meant.
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

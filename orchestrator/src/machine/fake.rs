@@ -231,6 +231,7 @@ impl Machine for FakeMachine {
                 size: size.unwrap_or(0) as u64,
                 created_at_ms: 0,
                 modified_at_ms: 0,
+                mode: None,
             })
         })
     }

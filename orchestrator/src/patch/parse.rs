@@ -140,16 +140,16 @@ fn added(lines: &mut Lines<'_>) -> Result<String, ParseError> {
         if let Some(text) = line.strip_prefix('+') {
             contents.push_str(text);
             contents.push('\n');
-        } else if !line.trim().is_empty() {
-            break;
-        } else if lines
-            .next_filled()
-            .is_some_and(|next| next.starts_with('+'))
-        {
-            // Whether this line belongs to the file cannot be told, and a guess would be written.
-            return Err(ParseError::NotAnAddedLine(lines.number() + 1));
+            lines.next();
+            continue;
         }
-        lines.next();
+        let blank = lines.number() + 1;
+        lines.skip_blank();
+        if lines.peek().is_some_and(|next| next.starts_with('+')) {
+            // Whether this line belongs to the file cannot be told, and a guess would be written.
+            return Err(ParseError::NotAnAddedLine(blank));
+        }
+        break;
     }
     match lines.peek() {
         Some(line) if !is_header(line) => Err(ParseError::NotAnAddedLine(lines.number() + 1)),
@@ -276,13 +276,6 @@ impl<'a> Lines<'a> {
         while self.peek().is_some_and(|line| line.trim().is_empty()) {
             self.next();
         }
-    }
-
-    fn next_filled(&self) -> Option<&'a str> {
-        self.lines[self.next..]
-            .iter()
-            .copied()
-            .find(|line| !line.trim().is_empty())
     }
 }
 

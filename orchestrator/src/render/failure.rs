@@ -2,10 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 
-use farstep_environments::config::LoadError;
-use farstep_environments::{CallError, ConnectError};
+use farstep_environments::config::{EditError, Kind, LoadError};
+use farstep_environments::{CallError, ConnectError, GatewayError, KnownError, SshError};
 
+use super::{files, jobs};
+use crate::env_cmd::doctor::remedy;
+use crate::files::FileError;
+use crate::jobs::JobError;
 use crate::model::SetupError;
 use crate::settings::SettingsError;
 use crate::setup::NoExecutor;
@@ -28,8 +33,20 @@ pub enum Failure {
     Settings(#[from] SettingsError),
     #[error("load the environments:\n{0}")]
     Environments(#[from] LoadError),
+    #[error("change the environments:\n{0}")]
+    Edit(EditError),
+    #[error("add `{id}`, which did not pass its test: {}", .problems.join("; "))]
+    NotAdded { id: String, problems: Vec<String> },
+    #[error("reach `{target}` over ssh: {error}")]
+    Ssh { target: String, error: SshError },
+    #[error("export the environments: {0}")]
+    Export(String),
     #[error("{0}")]
     NoExecutor(#[from] NoExecutor),
+    #[error("use what is known of earlier connections: {0}")]
+    Known(KnownError),
+    #[error("forget `{id}`, of which nothing is known")]
+    NothingKnown { id: String, known: Vec<String> },
     #[error("find environment `{id}`")]
     UnknownEnvironment { id: String, known: Vec<String> },
     #[error("choose an environment: none is named and the configuration has no default")]
@@ -42,14 +59,35 @@ pub enum Failure {
     Model(#[from] SetupError),
     #[error("read the prompt: {0}")]
     Prompt(std::io::Error),
-    #[error("reach environment `{id}`: {error}")]
+    #[error("reach environment `{id}`: {}", .error.without_remedy())]
     Connect { id: String, error: ConnectError },
+    #[error("reach `{id}`, which its entry requires: {}", .error.without_remedy())]
+    Required { id: String, error: ConnectError },
+    /// Skills are not read yet, so none is there.
+    #[error(
+        "begin: Required skill \"{skill}\" from environment \"{id}\" is unavailable; this version \
+         has no skills"
+    )]
+    Skill { id: String, skill: String },
     #[error("use the working folder: {0}")]
     Folder(String),
-    #[error("start the command in `{id}`: {error}")]
+    #[error("start the command in `{id}`: {}", told(.error))]
     Start { id: String, error: CallError },
     #[error("follow the command in `{id}`: {reason}")]
     Lost { id: String, reason: String },
+    #[error("{0}")]
+    File(#[from] FileError),
+    #[error("{0}")]
+    Job(#[from] JobError),
+    #[error("write to {path}: {error}")]
+    Write {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("offer the environments: {0}")]
+    Listen(GatewayError),
+    #[error("take over the terminal: {0}")]
+    Terminal(std::io::Error),
     #[error("write the output: {0}")]
     Output(std::io::Error),
     #[error("find the current folder: {0}")]
@@ -65,8 +103,12 @@ impl Failure {
             | Self::NoConfigDir
             | Self::Settings(_)
             | Self::Environments(_)
+            | Self::Edit(_)
+            | Self::Export(_)
             | Self::NoExecutor(_)
             | Self::UnknownEnvironment { .. }
+            | Self::Known(_)
+            | Self::NothingKnown { .. }
             | Self::NoDefault
             | Self::NoModel
             | Self::NoKey { .. }
@@ -76,8 +118,24 @@ impl Failure {
                 error: CallError::Refused(_),
                 ..
             } => NOT_STARTED,
-            Self::Connect { .. } | Self::Start { .. } | Self::Lost { .. } => LOST,
-            Self::Prompt(_) | Self::Output(_) | Self::NoFolder(_) | Self::Runtime(_) => 1,
+            Self::Connect { .. } | Self::Ssh { .. } | Self::Start { .. } | Self::Lost { .. } => {
+                LOST
+            }
+            Self::File(error) if files::is_loss(error) => LOST,
+            Self::Job(error) if jobs::is_loss(error) => LOST,
+            Self::Job(error) if jobs::is_usage(error) => USAGE,
+            Self::NotAdded { .. }
+            | Self::File(_)
+            | Self::Job(_)
+            | Self::Required { .. }
+            | Self::Skill { .. }
+            | Self::Prompt(_)
+            | Self::Listen(_)
+            | Self::Terminal(_)
+            | Self::Write { .. }
+            | Self::Output(_)
+            | Self::NoFolder(_)
+            | Self::Runtime(_) => 1,
         }
     }
 
@@ -90,11 +148,27 @@ impl Failure {
             Self::Environments(_) => {
                 "correct the file; without one the only environment is this machine".to_owned()
             }
+            Self::Edit(error) => edit_hint(error).to_owned(),
+            Self::NotAdded { .. } => {
+                "correct that, or add it with --no-test all the same; nothing was written"
+                    .to_owned()
+            }
+            Self::Ssh { error, .. } => error.remedy.clone(),
+            Self::Export(_) => "name a file that does not exist yet".to_owned(),
             Self::NoExecutor(_) => {
                 "build or install both programs into the same folder, or select other \
                  environments with -e"
                     .to_owned()
             }
+            Self::Known(_) => {
+                "correct that file, or remove it: then every key is the first again".to_owned()
+            }
+            Self::NothingKnown { known, .. } if known.is_empty() => {
+                "look into its entry: keys that stand there (`executor_key`, `pin_sha256`, `ca_file`) are not \
+                 forgotten"
+                    .to_owned()
+            }
+            Self::NothingKnown { known, .. } => format!("known are: {}", known.join(", ")),
             Self::UnknownEnvironment { known, .. } if known.is_empty() => {
                 "none is configured; add one to environments.toml".to_owned()
             }
@@ -107,25 +181,76 @@ impl Failure {
             ),
             Self::Model(_) => "check --base-url and the API key".to_owned(),
             Self::Prompt(_) => "pass the task as an argument".to_owned(),
-            Self::Connect { id, .. } => {
-                format!("`farstep env test {id}` shows what works and what does not")
+            Self::Connect { id, error } | Self::Required { id, error } => {
+                let remedy = remedy::of(error);
+                format!("{remedy}; `farstep env doctor {id}` tries each hop on the way")
             }
+            Self::Skill { id, .. } => format!(
+                "choose other environments with -e, or take the skill out of `skills.required` of `{id}`"
+            ),
             Self::Folder(_) => {
                 "name a folder that exists there, in that machine's own spelling".to_owned()
             }
             Self::Start {
-                error: CallError::Refused(_),
-                ..
-            } => "check the program's name and the folder; no shell is involved, so pass \
-                 `sh -c '...'` for shell syntax"
-                .to_owned(),
+                id,
+                error: CallError::Refused(refusal),
+            } => start_hint(id, &refusal.message),
             Self::Start { id, .. } | Self::Lost { id, .. } => {
                 format!("the command may still run; `farstep env test {id}` shows the connection")
             }
+            Self::File(error) => return files::hint(error),
+            Self::Job(error) => return jobs::hint(error),
+            Self::Write { .. } => "name a folder you can write to".to_owned(),
+            Self::Listen(_) => "choose another port; 0 takes a free one".to_owned(),
+            Self::Terminal(_) => "leave --tty out".to_owned(),
             Self::NoFolder(_) => "change into a folder that exists".to_owned(),
             Self::Output(_) | Self::Runtime(_) => return None,
         };
         Some(hint)
+    }
+}
+
+/// An executor's refusal in its own words, without the number that is for programs.
+fn told(error: &CallError) -> String {
+    match error {
+        CallError::Refused(refusal) => refusal.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What helps against the likeliest reasons for which a program is not started.
+fn start_hint(id: &str, said: &str) -> String {
+    let has = |words: &str| said.contains(words);
+    if has("working folder") {
+        format!("name a folder that is there with --cwd; `farstep ls {id}:FOLDER` shows what is")
+    } else if has("Exec format error") {
+        "it is no program for that machine; name its interpreter, as in `sh SCRIPT`".to_owned()
+    } else if has("Permission denied") {
+        format!("it is a directory, or its user may not run it: `farstep ls -l {id}:PROGRAM`")
+    } else {
+        "check the program's name; no shell is involved, so pass `sh -c '...'` for shell syntax"
+            .to_owned()
+    }
+}
+
+fn edit_hint(error: &EditError) -> &'static str {
+    match error {
+        EditError::Load(_) => "correct the file first",
+        EditError::Refused { diagnostics, .. } => {
+            let is = |kind| diagnostics.iter().any(|one| one.kind == kind);
+            if is(Kind::DuplicateId) {
+                "nothing was written; choose another id, or `farstep env remove` the old one first"
+            } else if is(Kind::DefaultUnknown) {
+                "nothing was written; `farstep env default ID` chooses one that stays"
+            } else {
+                "nothing was written; correct the arguments"
+            }
+        }
+        EditError::NoSuchEntry { .. } => "`farstep env list` shows them all",
+        EditError::NotEditable { .. } => "make the change by hand",
+        EditError::Changed { .. } => "run the command again",
+        EditError::Busy { .. } => "wait for it to end, then run the command again",
+        EditError::Write { .. } => "make the folder and the file writable for you",
     }
 }
 
@@ -139,6 +264,21 @@ pub fn report(failure: &Failure) -> u8 {
         let _ = anstream::stderr().write_all(words(failure).as_bytes());
     }
     failure.code()
+}
+
+/// Tells a program that reads our standard output, beside the person.
+pub fn report_json(failure: &Failure) {
+    if matches!(failure, Failure::Output(_)) {
+        return;
+    }
+    let line = serde_json::json!({
+        "type": "error",
+        "error": failure.to_string(),
+        "try": failure.hint(),
+        "exitCode": failure.code(),
+    });
+    // Whoever no longer reads is told on standard error, and by our exit code.
+    let _ = super::print_json_line(&line);
 }
 
 fn words(failure: &Failure) -> String {

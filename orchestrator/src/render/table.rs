@@ -1,4 +1,4 @@
-//! Small tables and JSON lines on standard output.
+//! Small tables, JSON lines and whole texts on standard output.
 
 use std::io::{self, Write};
 
@@ -17,10 +17,42 @@ pub fn print_table(columns: &[Column]) -> io::Result<()> {
     write_table(&mut anstream::stdout(), columns)
 }
 
+/// Lines of text. On a terminal none of them steers it.
+pub fn print_lines(lines: &[String], terminal: bool) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout());
+    for line in lines {
+        let line = match terminal {
+            true => for_terminal(line),
+            false => line.into(),
+        };
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
+}
+
 pub fn print_json_line(value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     io::stdout().write_all(&line)
+}
+
+/// A text for people, line by line.
+pub fn print_report(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout();
+    for line in text.lines() {
+        writeln!(out, "{}", for_terminal(line))?;
+    }
+    Ok(())
+}
+
+/// A text as it is.
+pub fn print_text(text: &str) -> io::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// Bytes as they are.
+pub fn print_bytes(bytes: &[u8]) -> io::Result<()> {
+    io::stdout().write_all(bytes)
 }
 
 fn write_table(out: &mut impl Write, columns: &[Column]) -> io::Result<()> {

@@ -13,9 +13,10 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::{StepEnvironment, StepSnapshot, StepState, TurnConfig};
+use crate::declared::Declared;
 use crate::documents::{self, Documents, Findings};
 use crate::events::{Event, Events};
-use crate::machine::{EnvironmentSet, Presence, Seen};
+use crate::machine::{Change, EnvironmentSet, Presence, Refreshed, Seen};
 
 /// How long a step waits for an environment's documents. Behind it the step goes on without
 /// them, because an executor that hangs must not hold the loop.
@@ -30,8 +31,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 pub struct SelectionOptions {
     /// Folders by environment, in the environment's spelling: given for this run.
     pub given: HashMap<String, String>,
-    /// The same from the environments' own configuration.
-    pub configured: HashMap<String, PathUri>,
+    /// What the environments' own configuration declares.
+    pub declared: HashMap<String, Arc<Declared>>,
     /// The orchestrator's folder, for environments on its own machine.
     pub local: Option<PathUri>,
 }
@@ -72,6 +73,7 @@ impl Selection {
 
     /// The picture for the next sampling request.
     pub async fn capture(&mut self, turn: &Arc<TurnConfig>) -> Arc<StepSnapshot> {
+        self.refresh().await;
         let seen = match turn.deferred {
             true => self.looked(turn.turn).await,
             false => self.settled(turn.turn).await,
@@ -95,6 +97,36 @@ impl Selection {
             environments,
             Arc::new(documents),
         ))
+    }
+
+    /// Takes in a changed configuration: here, because the step before is over and the next has not
+    /// begun.
+    async fn refresh(&mut self) {
+        let Refreshed { change, problem } = self.set.refresh().await;
+        if let Some(problem) = problem {
+            let message = format!(
+                "the changed configuration is not used, the environments stay as they were:\n{problem}"
+            );
+            self.events.emit(Event::Error { message }).await;
+        }
+        let Some(Change { declared, replaced }) = change else {
+            return;
+        };
+        tracing::info!(replaced = replaced.len(), "the configuration has changed");
+        self.options.declared = declared;
+        self.frozen = None;
+        // What is behind an id now may be another machine.
+        self.findings.retain(|(id, _), _| !replaced.contains(id));
+        self.folders.retain(|id, _| !replaced.contains(id));
+        for id in replaced {
+            if self.reported.remove(&id) == Some(true) {
+                let event = Event::EnvironmentDisconnected {
+                    environment_id: id.to_string(),
+                    reason: "its configuration was changed or removed".to_owned(),
+                };
+                self.events.emit(event).await;
+            }
+        }
     }
 
     /// Whatever is there. Only the turn's first step waits a moment, because environments that are
@@ -221,12 +253,16 @@ impl SelectionOptions {
     /// the executor's folder, the executor's home.
     fn place(&self, seen: Seen) -> StepEnvironment {
         let given = self.given.get(&*seen.id).map(String::as_str);
-        let configured = self.configured.get(&*seen.id);
-        let early = || given.and_then(absolute).or_else(|| configured.cloned());
+        let declared = self.declared.get(&*seen.id).cloned().unwrap_or_default();
+        let early = || {
+            let given = given.and_then(absolute);
+            given.or_else(|| declared.folder(None).cloned())
+        };
         let (cwd, os, state) = match seen.presence {
             Presence::Available(machine) => {
                 let os = machine.info().platform_os.clone();
                 let own = self.local.as_ref().filter(|_| seen.local);
+                let configured = declared.folder(own.or(machine.info().cwd.as_ref()));
                 match working_folder(given, configured, own, machine.info()) {
                     Ok(cwd) => {
                         let state = StepState::Available {
@@ -249,6 +285,7 @@ impl SelectionOptions {
             id: seen.id,
             cwd,
             os,
+            declared,
             state,
         }
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use farstep_environments::config::Selector;
 use farstep_path_uri::PathUri;
 
-use super::{StepEnvironment, StepSnapshot, StepState};
+use super::{StepEnvironment, StepSnapshot, StepState, roots};
+use crate::declared::admits;
 use crate::machine::Machine;
 
 /// One environment, ready for a call.
@@ -13,6 +15,24 @@ pub struct Route {
     pub id: Arc<str>,
     pub cwd: PathUri,
     pub machine: Arc<dyn Machine>,
+    /// The folders to keep to; without any, all of the machine.
+    roots: Arc<[PathUri]>,
+}
+
+impl Route {
+    /// Why `path` is none of a call's business, if it is not. Nobody is there who could approve it.
+    pub fn outside(&self, path: &PathUri) -> Option<String> {
+        if self.roots.is_empty() || admits(&self.roots, path) {
+            return None;
+        }
+        let roots: Vec<String> = self.roots.iter().map(PathUri::display_native).collect();
+        Some(format!(
+            "`{}` is outside of the workspace roots of `{}` ({}), and nobody can be asked to allow it",
+            path.display_native(),
+            self.id,
+            roots.join(", ")
+        ))
+    }
 }
 
 /// Why a call cannot run anywhere. The text is what the model reads.
@@ -70,10 +90,24 @@ impl StepSnapshot {
     }
 
     fn find(&self, id: &str) -> Result<&StepEnvironment, RouteError> {
-        self.environments
-            .iter()
-            .find(|environment| &*environment.id == id)
+        self.named(id)
             .ok_or_else(|| RouteError::Unknown(id.to_owned()))
+    }
+
+    /// The environment with this id, else the first with this label that is available, else the
+    /// first with it.
+    pub fn named(&self, id: &str) -> Option<&StepEnvironment> {
+        let mut all = self.environments.iter();
+        if let Some(exact) = all.find(|one| &*one.id == id) {
+            return Some(exact);
+        }
+        let selector = Selector::parse(id)?;
+        let labelled = self.environments.iter();
+        let mut labelled = labelled.filter(|one| selector.matches(&one.declared.labels));
+        let is_available =
+            |one: &&StepEnvironment| matches!(one.state, StepState::Available { .. });
+        let first = labelled.clone().next();
+        labelled.find(is_available).or(first)
     }
 
     fn why_no_primary(&self) -> RouteError {
@@ -103,6 +137,10 @@ impl StepEnvironment {
                 id: Arc::clone(&self.id),
                 cwd: cwd.clone(),
                 machine: Arc::clone(machine),
+                roots: match self.declared.roots.as_slice() {
+                    [] => Arc::default(),
+                    declared => roots(cwd, declared).into(),
+                },
             }),
             StepState::Starting => Err(RouteError::Starting(id())),
             StepState::Disconnected { reason } => Err(RouteError::Disconnected {

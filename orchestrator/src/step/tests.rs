@@ -1,5 +1,6 @@
 //! What the tests of a step share.
 
+mod declared;
 mod property;
 mod routing;
 mod rules;

@@ -94,6 +94,13 @@ fn plan(context: &Context, patch: Patch, route: Route, shape: Shape) -> Preparat
         text: patch::unfit(&error),
         environment: Some(route.id.to_string()),
     })?;
+    let mut files = plan.reads().iter();
+    if let Some(reason) = files.find_map(|target| route.outside(&target.uri)) {
+        return Err(Refusal {
+            text: format!("patch rejected: {reason}"),
+            environment: Some(route.id.to_string()),
+        });
+    }
     let place = Some((Arc::clone(&route.id), Mode::Alone));
     let work = run(context.clone(), route, plan, shape);
     Ok(Prepared {

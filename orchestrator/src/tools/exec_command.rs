@@ -110,6 +110,9 @@ pub(super) fn prepare(context: &Context, arguments: Arguments) -> Preparation {
         })?,
         None => route.cwd.clone(),
     };
+    if let Some(reason) = route.outside(&cwd) {
+        return Err(refuse(format!("exec_command rejected: workdir {reason}")));
+    }
     let shell = &route.machine.info().shell;
     if let Some(wish) = &arguments.shell
         && kind_of(wish) != kind_of(&shell.name)
@@ -274,6 +277,7 @@ impl Context {
             network_proxy: None,
             credential_providers: None,
             shell_snapshot: None,
+            window: None,
         }
     }
 }

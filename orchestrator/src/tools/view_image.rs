@@ -55,6 +55,12 @@ pub(super) fn prepare(context: &Context, arguments: Arguments) -> Preparation {
         text: format!("unable to locate image at {}: {error}", arguments.path),
         environment: Some(route.id.to_string()),
     })?;
+    if let Some(reason) = route.outside(&path) {
+        return Err(Refusal {
+            text: format!("view_image rejected: {reason}"),
+            environment: Some(route.id.to_string()),
+        });
+    }
     let place = Some((Arc::clone(&route.id), Mode::Shared));
     let work = run(context.clone(), route, path);
     Ok(Prepared {

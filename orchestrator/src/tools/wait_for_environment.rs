@@ -37,11 +37,8 @@ pub(super) fn prepare(context: &Context, arguments: Arguments) -> Prepared {
     let context = context.clone();
     let work = async move {
         let id = arguments.environment_id;
-        let known = context
-            .step
-            .environments()
-            .iter()
-            .find(|one| *one.id == *id);
+        let known = context.step.named(&id);
+        let id = known.map_or(id, |one| one.id.to_string());
         let outcome = match known.map(|one| &one.state) {
             None => return text(format!("environment `{id}` is neither ready nor starting")),
             Some(StepState::Available { .. }) => Ok(()),

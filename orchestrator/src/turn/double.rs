@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Conversation, Parts, Turn};
+use crate::declared::Declared;
 use crate::events::{Event, Events, Signal};
 use crate::machine::fake::FakeSet;
 use crate::model::{
@@ -162,14 +163,35 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn blocking(set: &Arc<FakeSet>, replies: impl IntoIterator<Item = Reply>) -> Scene {
-        Self::new(set, replies, false)
+        Self::new(set, replies, false, SelectionOptions::default())
+    }
+
+    /// With entries that declare something.
+    pub(crate) fn declared(
+        set: &Arc<FakeSet>,
+        declared: impl IntoIterator<Item = (&'static str, Declared)>,
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Scene {
+        let declared = declared.into_iter();
+        let options = SelectionOptions {
+            declared: declared
+                .map(|(id, declared)| (id.to_owned(), Arc::new(declared)))
+                .collect(),
+            ..SelectionOptions::default()
+        };
+        Self::new(set, replies, true, options)
     }
 
     pub(crate) fn deferred(set: &Arc<FakeSet>, replies: impl IntoIterator<Item = Reply>) -> Scene {
-        Self::new(set, replies, true)
+        Self::new(set, replies, true, SelectionOptions::default())
     }
 
-    fn new(set: &Arc<FakeSet>, replies: impl IntoIterator<Item = Reply>, deferred: bool) -> Scene {
+    fn new(
+        set: &Arc<FakeSet>,
+        replies: impl IntoIterator<Item = Reply>,
+        deferred: bool,
+        options: SelectionOptions,
+    ) -> Scene {
         let (events, signals) = Events::channel();
         let script = Arc::new(Script {
             replies: Mutex::new(replies.into_iter().collect()),
@@ -180,11 +202,7 @@ impl Scene {
             model: Arc::clone(&script) as _,
             profile: ModelProfile::unknown("m".into(), None),
             retry: RetryPolicy::new(0, 3).seeded(7),
-            selection: Selection::new(
-                Arc::clone(set) as _,
-                SelectionOptions::default(),
-                events.clone(),
-            ),
+            selection: Selection::new(Arc::clone(set) as _, options, events.clone()),
             toolbox: Arc::clone(&toolbox),
             events,
             deferred,

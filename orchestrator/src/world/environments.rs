@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use farstep_environments::config::Profile;
 use serde_json::{Map, Value, json};
 
 /// The model reads at most this much of a reason; the rest is for logs and people.
@@ -20,6 +21,8 @@ pub struct EnvironmentsSection {
     pub timezone: String,
     /// The primary's folders, in its own spelling; empty while nothing is available.
     pub workspace_roots: Vec<String>,
+    /// What may be done in the primary.
+    pub profile: Option<Profile>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,9 @@ pub struct EnvironmentEntry {
     /// In the environment's own spelling; unknown until the executor said what it is.
     pub cwd: Option<String>,
     pub os: Option<String>,
+    /// The folders its entry names, where it does.
+    pub roots: Vec<String>,
+    pub labels: BTreeMap<String, String>,
     pub state: State,
 }
 
@@ -69,6 +75,7 @@ impl EnvironmentsSection {
             "current_date": self.current_date,
             "timezone": self.timezone,
             "workspace_roots": self.workspace_roots,
+            "permission_profile": self.profile.map(Profile::as_str),
         })
     }
 
@@ -120,7 +127,7 @@ impl EnvironmentsSection {
         if self.timezone != older.timezone {
             line(&mut body, 1, "timezone", &self.timezone);
         }
-        if self.workspace_roots != older.workspace_roots {
+        if (&self.workspace_roots, self.profile) != (&older.workspace_roots, older.profile) {
             self.filesystem(&mut body);
         }
         Some(wrap(&body))
@@ -179,16 +186,37 @@ impl EnvironmentsSection {
         if self.workspace_roots.is_empty() {
             return;
         }
-        let roots: String = self
-            .workspace_roots
-            .iter()
-            .map(|root| format!("<root>{}</root>", escape(root)))
-            .collect();
         let _ = writeln!(
             body,
-            "  <filesystem><workspace_roots>{roots}</workspace_roots><permission_profile \
-             type=\"disabled\"><file_system type=\"unrestricted\" /></permission_profile></filesystem>"
+            "  <filesystem>{}<permission_profile {}</permission_profile></filesystem>",
+            roots(&self.workspace_roots),
+            self.rules(),
         );
+    }
+
+    /// What the profile lets be done, as the anchor writes it.
+    fn rules(&self) -> String {
+        let special = |name: &str, access: &str| {
+            format!("<entry access=\"{access}\"><special>:{name}</special></entry>")
+        };
+        let mut entries = special("root", "read");
+        match self.profile {
+            None | Some(Profile::Full) => {
+                return "type=\"disabled\"><file_system type=\"unrestricted\" />".to_owned();
+            }
+            Some(Profile::ReadOnly) => {}
+            Some(Profile::Workspace) => {
+                for root in &self.workspace_roots {
+                    let root = escape(root);
+                    entries.push_str(&format!(
+                        "<entry access=\"write\"><path>{root}</path></entry>"
+                    ));
+                }
+                entries.push_str(&special("slash_tmp", "write"));
+                entries.push_str(&special("tmpdir", "write"));
+            }
+        }
+        format!("type=\"managed\"><file_system type=\"restricted\">{entries}</file_system>")
     }
 }
 
@@ -215,6 +243,12 @@ impl EnvironmentEntry {
             }
             State::Starting => {}
         }
+        if !self.roots.is_empty() {
+            value.insert("workspace_roots".to_owned(), json!(self.roots));
+        }
+        if !self.labels.is_empty() {
+            value.insert("labels".to_owned(), json!(self.labels));
+        }
         if self.is_primary {
             value.insert("is_primary".to_owned(), Value::Bool(true));
         }
@@ -227,6 +261,16 @@ impl EnvironmentEntry {
         }
         if let Some(os) = self.os.as_deref().filter(|_| os_differ) {
             line(body, 3, "os", os);
+        }
+        if !self.roots.is_empty() {
+            let _ = writeln!(body, "      {}", roots(&self.roots));
+        }
+        if !self.labels.is_empty() {
+            let labels = self.labels.iter();
+            let labels: Vec<String> = labels
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            line(body, 3, "labels", &labels.join(" "));
         }
         match &self.state {
             State::Available { shell, problem } => {
@@ -242,6 +286,14 @@ impl EnvironmentEntry {
             }
         }
     }
+}
+
+fn roots(roots: &[String]) -> String {
+    let roots = roots
+        .iter()
+        .map(|root| format!("<root>{}</root>", escape(root)));
+    let roots: String = roots.collect();
+    format!("<workspace_roots>{roots}</workspace_roots>")
 }
 
 fn wrap(body: &str) -> String {

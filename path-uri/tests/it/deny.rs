@@ -117,6 +117,21 @@ fn a_share_is_denied_under_every_name_of_its_server() {
     );
 }
 
+/// Found by the fuzzer: an administrative share was compared as the drive it is, and never as what
+/// lies below its server.
+#[test]
+fn a_server_is_denied_with_the_shares_that_are_drives() {
+    let server = rule("file://pc/");
+    let closed = ["file://pc/c$", "file://pc/C$/x", "file://pc/share/x"];
+    assert_eq!(denied(&server, &closed), closed);
+    let share = rule("file://pc/C$/secret");
+    assert!(share.is_reached_from(&uri("file://pc/")) && !share.denies(&uri("file://pc/")));
+    assert_eq!(
+        denied(&rule("file://pc/share"), &["file://pc/c$/x"]),
+        [""; 0]
+    );
+}
+
 #[test]
 fn what_cannot_be_told_is_denied() {
     let posix = rule("file:///srv/secret");

@@ -70,7 +70,7 @@ fuzz_target!(|parts: Parts<'_>| {
         json!({"id": id, "result": {"chunk": chunk, "eof": eof}}),
     );
     same(
-        &build(|out| frame::write_file_request(out, &id, name, bytes)),
+        &build(|out| frame::write_file_request(out, &id, name, bytes, None)),
         json!({"id": id, "method": "fs/writeFile", "params": {"path": name, "dataBase64": chunk, "sandbox": null}}),
     );
     let built = build(|out| frame::process_write_request(out, &id, name, text, bytes));

@@ -69,6 +69,12 @@ const CHECKS: &[Check] = &[
     borrowed!(fs::ReadBlockParams<'_>),
     borrowed!(fs::WriteBlockParams<'_>),
     round_trip::<fs::Handle>,
+    round_trip::<fs::DigestParams>,
+    round_trip::<fs::DigestResult>,
+    round_trip::<fs::RenameParams>,
+    round_trip::<fs::SetModeParams>,
+    round_trip::<fs::SetTimesParams>,
+    borrowed!(fs::ReadBlockResult<'_>),
 ];
 
 fuzz_target!(|data: &[u8]| {

@@ -10,6 +10,10 @@ pub const INFO: &str = "environment/info";
 /// Request without params; answers [`Status`].
 pub const STATUS: &str = "environment/status";
 
+/// Capability, ours: sessions that are kept for as long as their opener wishes, see
+/// [`SessionWish`](super::initialize::SessionWish).
+pub const DURABLE_SESSIONS: &str = "farstepDurableSessions";
+
 /// What an executor says about its machine. Only `shell` is always there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -34,6 +34,19 @@ pub const READ_BLOCK: &str = "fs/readBlock";
 pub const WRITE_BLOCK: &str = "fs/writeBlock";
 /// Request: closes a handle.
 pub const CLOSE: &str = "fs/close";
+/// Request: the SHA-256 of a file or of its beginning; capability [`FILES`].
+pub const DIGEST: &str = "fs/farstepDigest";
+/// Request: gives a file another name, in place of what has it; capability [`FILES`].
+pub const RENAME: &str = "fs/farstepRename";
+/// Request: sets the permission bits of a path; capability [`FILES`].
+pub const SET_MODE: &str = "fs/farstepSetMode";
+/// Request: sets when a path was changed last; capability [`TREES`].
+pub const SET_TIMES: &str = "fs/farstepSetTimes";
+/// The capability of everything here that is ours and not of [`TREES`]: [`DIGEST`], [`RENAME`],
+/// [`SET_MODE`], [`OpenMode::Update`] and the members named `farstep...`.
+pub const FILES: &str = "farstepFiles";
+/// The capability of [`SET_TIMES`] and [`WalkOptions::everything`].
+pub const TREES: &str = "farstepTrees";
 /// Waits for paths to appear or for one to disappear; capability `fsWatchMissing`.
 pub const WATCH_MISSING: &str = "fs/watchMissing";
 /// What a watch waited for has happened, and the watch is over.
@@ -124,6 +137,13 @@ pub struct Metadata {
     /// Unix milliseconds, 0 when unknown.
     #[serde(default)]
     pub modified_at_ms: i64,
+    /// The nine permission bits, where the machine has them. Ours; the peer does not send it.
+    #[serde(
+        default,
+        rename = "farstepMode",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub mode: Option<u32>,
 }
 
 /// Result of [`CANONICALIZE`].
@@ -180,6 +200,14 @@ pub struct WalkOptions {
     /// Whether directories named `.*` are listed but not entered.
     #[serde(default, deserialize_with = "nullable")]
     pub prune_hidden_directories: bool,
+    /// Whether links and special files are listed too. Ours; only with [`TREES`].
+    #[serde(
+        default,
+        deserialize_with = "nullable",
+        rename = "farstepEverything",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub everything: bool,
 }
 
 /// Result of [`WALK`].
@@ -212,6 +240,12 @@ pub enum WalkKind {
     Directory,
     /// A regular file.
     File,
+    /// A symbolic link that was not entered. Only to who asked for everything.
+    #[serde(rename = "farstepLink")]
+    Link,
+    /// Anything else. Only to who asked for everything.
+    #[serde(rename = "farstepOther")]
+    Other,
 }
 
 /// What a walk could not look at.
@@ -276,6 +310,13 @@ pub struct OpenParams {
     /// What to confine the call to.
     #[serde(default)]
     pub sandbox: Option<SandboxContext>,
+    /// With [`OpenMode::Update`]: cut to or filled up with zeros to so many bytes. Ours.
+    #[serde(
+        default,
+        rename = "farstepLength",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub length: Option<u64>,
 }
 
 /// What a handle is for.
@@ -287,6 +328,9 @@ pub enum OpenMode {
     Read,
     /// Writing a file anew; only with the capability `fileWriteStreaming`.
     Replace,
+    /// Writing into what is there, which is created if missing; only with [`FILES`].
+    #[serde(rename = "farstepUpdate")]
+    Update,
 }
 
 /// Params of [`READ_BLOCK`].
@@ -300,6 +344,27 @@ pub struct ReadBlockParams<'a> {
     pub offset: u64,
     /// How much, 1 byte to 1 MiB.
     pub len: u64,
+    /// Whether a block of nothing but zeros may be told by their number. Ours.
+    #[serde(
+        default,
+        rename = "farstepZeros",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub zeros: bool,
+}
+
+/// Result of [`READ_BLOCK`].
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadBlockResult<'a> {
+    /// The bytes, as base64.
+    #[serde(borrow)]
+    pub chunk: Cow<'a, str>,
+    /// Whether there were fewer than were asked for.
+    pub eof: bool,
+    /// So many zeros stand for the bytes, and `chunk` is empty. Only to who asked for it.
+    #[serde(default, rename = "farstepZeros")]
+    pub zeros: u64,
 }
 
 /// Params of [`WRITE_BLOCK`].
@@ -322,6 +387,57 @@ pub struct WriteBlockParams<'a> {
 pub struct Handle {
     /// Which handle.
     pub handle_id: String,
+}
+
+/// Params of [`DIGEST`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DigestParams {
+    /// Of which file.
+    pub path: PathUri,
+    /// Of so many bytes from its beginning; all of them if absent.
+    #[serde(default)]
+    pub length: Option<u64>,
+}
+
+/// Result of [`DIGEST`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DigestResult {
+    /// 64 hexadecimal digits in lower case.
+    pub sha256: String,
+    /// How many bytes it is of: fewer than were asked for if the file ends before.
+    pub length: u64,
+}
+
+/// Params of [`RENAME`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenameParams {
+    /// What it is called.
+    pub source_path: PathUri,
+    /// What it is to be called, on the same file system.
+    pub destination_path: PathUri,
+}
+
+/// Params of [`SET_MODE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetModeParams {
+    /// Of which path; links are followed.
+    pub path: PathUri,
+    /// The nine permission bits.
+    pub mode: u32,
+}
+
+/// Params of [`SET_TIMES`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetTimesParams {
+    /// Of which path; links are followed.
+    pub path: PathUri,
+    /// When it was changed last, in Unix milliseconds.
+    pub modified_at_ms: i64,
 }
 
 fn is_true(flag: &bool) -> bool {

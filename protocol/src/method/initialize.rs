@@ -18,6 +18,46 @@ pub struct InitializeParams {
     /// The session to take up again, if any.
     #[serde(default)]
     pub resume_session_id: Option<String>,
+    /// What the session is to be beyond what the peer knows. Ours; the peer does not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub farstep: Option<SessionWish>,
+    /// What we would do with the encrypted channel this comes through. Ours; the peer does not
+    /// send it, and it means nothing on any other connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub farstep_channel: Option<ChannelTerms>,
+}
+
+/// What a caller wishes of a session. An executor that knows nothing of it ignores it, which its
+/// answer tells: it has no [`SessionTerms`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionWish {
+    /// Opens a *durable* session, kept for so many seconds after its last connection has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_seconds: Option<u64>,
+    /// Resumes a durable session without starting its clock anew.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub peek: bool,
+}
+
+/// The terms of a durable session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionTerms {
+    /// For how long it is kept after its last connection; at most what the executor allows.
+    pub retention_seconds: u64,
+    /// How much of that was left at this moment.
+    pub left_seconds: u64,
+}
+
+/// What both ends do with the encrypted channel between them: what was asked for, and of that, in
+/// the answer, what is agreed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelTerms {
+    /// Keys change while the stream is open.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rekey: bool,
 }
 
 /// Result of [`INITIALIZE`].
@@ -29,4 +69,14 @@ pub struct InitializeResult {
     /// What `environment/info` would say. Servers before 0.154 leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_info: Option<EnvironmentInfo>,
+    /// Of a durable session. Ours; the peer does not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub farstep: Option<SessionTerms>,
+    /// What is agreed of the encrypted channel. Ours; the peer does not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub farstep_channel: Option<ChannelTerms>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -21,6 +21,14 @@ pub const WRITE: &str = "process/write";
 pub const SIGNAL: &str = "process/signal";
 /// Request: kills the process group.
 pub const TERMINATE: &str = "process/terminate";
+/// Request, ours: no more input will follow what was written.
+pub const CLOSE_INPUT: &str = "process/farstepCloseInput";
+/// Request, ours: the terminal has another size.
+pub const RESIZE: &str = "process/farstepResize";
+/// Capability, ours: [`CLOSE_INPUT`], [`RESIZE`] and [`StartParams::window`].
+pub const CONTROL: &str = "farstepProcessControl";
+/// Capability, ours: every [`Signal`], not only the first.
+pub const SIGNALS: &str = "farstepSignals";
 /// Notification: output.
 pub const OUTPUT: &str = "process/output";
 /// Notification: the process ended.
@@ -72,6 +80,22 @@ pub struct StartParams {
     /// Permission to start from a cached copy of the login shell's state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell_snapshot: Option<ShellSnapshot>,
+    /// How large the terminal is at the start. Ours; the peer neither sends nor reads it.
+    #[serde(
+        default,
+        rename = "farstepWindow",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub window: Option<Window>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// How many lines.
+    pub rows: u16,
+    /// How wide each of them is.
+    pub columns: u16,
 }
 
 /// Which call of which conversation wants the process.
@@ -240,6 +264,10 @@ pub struct ReadResult<'a> {
     /// Whether a sandbox is believed to be the cause.
     #[serde(default)]
     pub sandbox_denied: Option<bool>,
+    /// In a durable session: how much output from before what is retained was dropped so far, in
+    /// bytes. Ours; the peer does not send it.
+    #[serde(default, rename = "farstepDroppedBytes")]
+    pub dropped_bytes: Option<u64>,
 }
 
 /// One piece of output in a [`ReadResult`].
@@ -301,12 +329,42 @@ pub struct SignalParams<'a> {
     pub signal: Signal,
 }
 
-/// The signals the wire knows.
+/// Params of [`CLOSE_INPUT`], which answers [`WriteResult`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloseInputParams<'a> {
+    /// Which process.
+    #[serde(borrow)]
+    pub process_id: Cow<'a, str>,
+}
+
+/// Params of [`RESIZE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResizeParams<'a> {
+    /// Which process.
+    #[serde(borrow)]
+    pub process_id: Cow<'a, str>,
+    /// The new size.
+    #[serde(flatten)]
+    pub window: Window,
+}
+
+/// The signals the wire knows. Beyond the first they are ours, behind [`SIGNALS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Signal {
     /// As if the user had typed control-C.
     Interrupt,
+    /// Asks to end in an orderly way.
+    #[serde(rename = "farstepTerminate")]
+    Terminate,
+    /// As if the terminal had gone.
+    #[serde(rename = "farstepHangup")]
+    Hangup,
+    /// As if the user had typed control-\.
+    #[serde(rename = "farstepQuit")]
+    Quit,
 }
 
 /// Params of [`TERMINATE`].
@@ -344,6 +402,7 @@ impl StartParams {
             network_proxy: None,
             credential_providers: None,
             shell_snapshot: None,
+            window: None,
         }
     }
 }

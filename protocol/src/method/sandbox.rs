@@ -101,6 +101,20 @@ pub struct Entry {
     pub path: EntryPath,
     /// What may be done there.
     pub access: Access,
+    /// What becomes of the rule where there is no such path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_path_behavior: Option<MissingPath>,
+}
+
+/// What becomes of a rule about a path that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingPath {
+    /// It does not count.
+    Skip,
+    /// Something this version does not know. It confines nothing, so it need not.
+    #[serde(other)]
+    Other,
 }
 
 /// What a rule is about.

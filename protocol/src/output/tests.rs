@@ -263,6 +263,53 @@ fn pins_nobody_asked_for_can_be_given_up() {
 }
 
 #[test]
+fn old_output_can_be_moved_away_and_stays_in_its_place() {
+    let mut log = log();
+    for _ in 0..6 {
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    text(&mut log, "not taken!");
+    let movable =
+        |log: &OutputLog, keep| -> Vec<Seq> { log.movable(keep).map(|chunk| chunk.seq).collect() };
+    assert_eq!(movable(&log, 30), [1, 2, 3, 4]);
+    // What the attached connection is about to take stays.
+    assert_eq!(movable(&log, 0), [1, 2, 3, 4, 5, 6]);
+    let elsewhere = Bytes::from_static(b"9876543210");
+    log.moved((1..=3).map(|seq| (seq, elsewhere.clone())));
+    assert_eq!((movable(&log, 30), log.unmoved_bytes()), (vec![4], 40));
+    assert_eq!(log.read(2, None).chunks[0].bytes, elsewhere);
+    // While nobody is attached all of it may go, and what is evicted meanwhile is passed over.
+    log.detach();
+    assert_eq!(movable(&log, 0), [4, 5, 6, 7]);
+    log.attach();
+    log.read(5, Some(1));
+    log.cut_while(|log| log.retained_bytes() > 30);
+    assert_eq!((log.first_retained(), log.unmoved_bytes()), (Some(5), 30));
+    log.moved((4..=5).map(|seq| (seq, elsewhere.clone())));
+    assert_eq!((log.retained_bytes(), log.unmoved_bytes()), (30, 20));
+}
+
+#[test]
+fn a_cut_takes_only_what_may_be_evicted_and_lasts_no_longer() {
+    let mut log = log();
+    for _ in 0..3 {
+        text(&mut log, "0123456789");
+        log.take();
+    }
+    text(&mut log, "0123456789");
+    log.cut_while(|log| log.retained_bytes() > 25);
+    assert_eq!(log.retained_bytes(), 20);
+    log.cut_while(|_| true);
+    assert_eq!((log.first_retained(), log.retained_bytes()), (Some(4), 10));
+    for _ in 0..9 {
+        log.take();
+        text(&mut log, "0123456789");
+    }
+    assert_eq!(log.retained_bytes(), 100);
+}
+
+#[test]
 fn a_second_break_keeps_the_pins_of_the_first() {
     let mut log = log();
     log.detach();
@@ -282,6 +329,7 @@ enum Step {
     Attach,
     Read(Seq, Option<u64>),
     ReleasePins,
+    Move(usize),
     Exit,
     Close,
 }
@@ -294,6 +342,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Attach),
         3 => (0u64..80, prop::option::of(0u64..90)).prop_map(|(after, max)| Step::Read(after, max)),
         1 => Just(Step::ReleasePins),
+        2 => (0usize..60).prop_map(Step::Move),
         1 => Just(Step::Exit),
         1 => Just(Step::Close),
     ];
@@ -426,6 +475,12 @@ proptest! {
                     model.arrived(if next > model.doubtful_until { model.doubtful_until } else { after });
                 }
                 Step::ReleasePins => { log.release_pins(); model.arrived(model.doubtful_until); }
+                Step::Move(keep) => {
+                    let chunks: Vec<_> = log.movable(keep).cloned().collect();
+                    log.moved(chunks.into_iter().map(|chunk| (chunk.seq, chunk.bytes)));
+                    prop_assert!(log.unmoved_bytes() <= log.retained_bytes());
+                    prop_assert_eq!(log.movable(keep).count(), 0);
+                }
                 Step::Exit => if model.exited.is_none() {
                     model.last += 1;
                     model.exited = Some(model.last);
@@ -447,6 +502,23 @@ proptest! {
             prop_assert_eq!(log.has_untaken(), !model.detached && model.taken < model.last);
         }
     }
+}
+
+/// Found by the property: ten chunks of a byte that waited pushed out one that was on its way.
+#[test]
+fn many_small_chunks_that_wait_leave_room_for_those_on_their_way() {
+    let mut log = log();
+    text(&mut log, "a");
+    assert_eq!(log.take(), Some(out(1, "a")));
+    while log.can_accept(1) {
+        text(&mut log, "b");
+    }
+    assert_eq!(log.retained_chunks(), 1 + SMALL.retained_chunks / 2);
+    log.detach();
+    while log.can_accept(1) {
+        text(&mut log, "c");
+    }
+    assert_eq!(log.first_retained(), Some(1));
 }
 
 /// Found by the simulation: the page ended what was pinned and was lost, and what had come live
@@ -486,4 +558,29 @@ fn enough_output_behind_the_last_page_proves_that_it_arrived() {
         log.take();
     }
     assert_eq!(log.retained_bytes(), 100);
+}
+
+#[test]
+fn a_rolling_log_never_pauses_and_tells_what_it_dropped() {
+    let mut log = OutputLog::rolling(SMALL);
+    assert_eq!(log.read(0, None).dropped_bytes, Some(0));
+    for _ in 0..25 {
+        assert!(log.can_accept(10));
+        text(&mut log, "0123456789");
+    }
+    log.exited(DONE);
+    log.closed();
+    assert!(!log.has_untaken());
+    let page = log.read(0, None);
+    let kept: usize = page.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    assert_eq!(
+        (kept, page.first_retained, page.dropped_bytes),
+        (100, Some(16), Some(150))
+    );
+    log.shrink(30);
+    let page = log.read(20, None);
+    assert_eq!(
+        (seqs(&page), page.dropped_bytes),
+        (vec![23, 24, 25], Some(220))
+    );
 }

@@ -28,8 +28,10 @@ impl RequestId {
                 .filter(|id| id.len() <= ID_BYTES_MAX)
                 .map(RequestId::Text);
         }
-        // `1.0` and `1e3` are numbers but not integers, and `parse` refuses both.
-        text.parse().ok().map(RequestId::Number)
+        // `1.0` and `1e3` are numbers but not integers, and `parse` refuses both. `-0` would be
+        // echoed as `0`, which is not what its sender waits for: JSON readers make a double of it.
+        let id = text.parse().ok().filter(|_| text != "-0");
+        id.map(RequestId::Number)
     }
 
     /// Appends the id as JSON.

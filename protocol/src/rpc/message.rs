@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::scan::{Limits, Malformed, members};
+use super::scan::{Limits, Long, Malformed, members};
 use super::trace::Trace;
 use super::{ErrorCode, RequestId, RpcError};
 
@@ -43,20 +43,47 @@ pub struct Request<'a> {
 
 /// The params of a request or notification as JSON text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Params<'a>(Option<&'a str>);
+pub struct Params<'a> {
+    text: Option<&'a str>,
+    long: Option<Long<'a>>,
+}
 
 impl<'a> Params<'a> {
     /// Parses them into their type. Absent params count as `null`.
     pub fn parse<T: Deserialize<'a>>(self) -> Result<T, RpcError> {
-        serde_json::from_str(self.0.unwrap_or("null")).map_err(|error| {
-            let shape = shape(&error.to_string());
-            RpcError::new(ErrorCode::InvalidParams, format!("invalid params: {shape}"))
-        })
+        typed(self.text.unwrap_or("null"))
+    }
+
+    /// Parses them into their type when one of them, `name`, may be long: a long string is not read
+    /// again but put into `field` as it is. `rest` holds the others.
+    pub fn parse_around<'s, T: Deserialize<'s>>(
+        self,
+        rest: &'s mut String,
+        name: &str,
+        field: impl FnOnce(&mut T) -> &mut Cow<'s, str>,
+    ) -> Result<T, RpcError>
+    where
+        'a: 's,
+    {
+        let cut = self.long.filter(|long| long.name == name).and_then(|long| {
+            let text = self.text?;
+            let (before, behind) = (text.get(..long.start)?, text.get(long.end..)?);
+            Some((before, text.get(long.start..long.end)?, behind))
+        });
+        let Some((before, long, behind)) = cut else {
+            return self.parse();
+        };
+        rest.clear();
+        rest.push_str(before);
+        rest.push_str(behind);
+        let mut parsed = typed(rest)?;
+        *field(&mut parsed) = Cow::Borrowed(long);
+        Ok(parsed)
     }
 
     /// Checks that a method without parameters was given none: absent, `null` or `{}`.
     pub fn none(self) -> Result<(), RpcError> {
-        let text = self.0.unwrap_or("null").trim();
+        let text = self.text.unwrap_or("null").trim();
         let is_empty_object = text
             .strip_prefix('{')
             .and_then(|rest| rest.strip_suffix('}'))
@@ -72,8 +99,15 @@ impl<'a> Params<'a> {
 
     /// The JSON text, if there is any.
     pub fn text(self) -> Option<&'a str> {
-        self.0
+        self.text
     }
+}
+
+fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, RpcError> {
+    serde_json::from_str(text).map_err(|error| {
+        let shape = shape(&error.to_string());
+        RpcError::new(ErrorCode::InvalidParams, format!("invalid params: {shape}"))
+    })
 }
 
 /// Reads one message. The text of params and results stays unparsed, but is known to be JSON
@@ -88,7 +122,10 @@ pub fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Message<'a>, Malforme
     };
     if let Some(method) = members.method {
         let method = string(method).ok_or(Malformed::NotAnEnvelope("method must be a string"))?;
-        let params = Params(members.params);
+        let params = Params {
+            text: members.params,
+            long: members.long,
+        };
         let trace = members.trace.map(trace).transpose()?.flatten();
         return Ok(match id {
             Some(id) => Message::Request(Request {
@@ -154,6 +191,10 @@ mod tests {
         parse(text, &Limits::default())
     }
 
+    fn params(text: Option<&str>) -> Params<'_> {
+        Params { text, long: None }
+    }
+
     #[test]
     fn a_request_is_told_from_a_notification_by_its_id() {
         let Ok(Message::Request(request)) =
@@ -163,11 +204,11 @@ mod tests {
         };
         assert_eq!(request.id, RequestId::Number(7));
         assert_eq!(request.method, "a/b");
-        assert_eq!(request.params, Params(Some(r#"{"x":1}"#)));
+        assert_eq!(request.params, params(Some(r#"{"x":1}"#)));
         assert!(matches!(
             read(r#"{"method":"n"}"#),
             Ok(Message::Notification {
-                params: Params(None),
+                params: Params { text: None, .. },
                 ..
             })
         ));
@@ -179,6 +220,7 @@ mod tests {
             "null",
             "1.0",
             "1e3",
+            "-0",
             "true",
             "{}",
             "[]",
@@ -245,7 +287,7 @@ mod tests {
         enum Kind {
             One,
         }
-        for (params, wanted) in [
+        for (text, wanted) in [
             (
                 r#"{"names":"secret, expected by nobody"}"#,
                 "invalid type, expected a sequence at line 1 column 37",
@@ -256,18 +298,87 @@ mod tests {
             ),
             ("{}", "missing field `names` at line 1 column 2"),
         ] {
-            let error = Params(Some(params)).parse::<Shape>().unwrap_err();
+            let error = params(Some(text)).parse::<Shape>().unwrap_err();
             assert_eq!(error.message, format!("invalid params: {wanted}"));
         }
     }
 
     #[test]
     fn methods_without_params_take_absence_null_and_the_empty_object() {
-        for params in [None, Some("null"), Some("{}"), Some("{ }")] {
-            assert_eq!(Params(params).none(), Ok(()));
+        for text in [None, Some("null"), Some("{}"), Some("{ }")] {
+            assert_eq!(params(text).none(), Ok(()));
         }
-        for params in [Some("[]"), Some(r#"{"a":1}"#), Some("1")] {
-            assert!(Params(params).none().is_err(), "{params:?}");
+        for text in [Some("[]"), Some(r#"{"a":1}"#), Some("1")] {
+            assert!(params(text).none().is_err(), "{text:?}");
         }
+    }
+
+    #[derive(Deserialize)]
+    struct Shape<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+        #[serde(borrow)]
+        long: Cow<'a, str>,
+    }
+
+    fn long<'p, 'a>(params: &'p mut Shape<'a>) -> &'p mut Cow<'a, str> {
+        &mut params.long
+    }
+
+    /// The id and the long string that are read, and whether the latter was cut out.
+    fn around(message: &str) -> (Result<(String, String), RpcError>, bool) {
+        let Ok(Message::Notification { params, .. }) = read(message) else {
+            panic!("no notification: {message}");
+        };
+        let owned = |Shape { id, long }: Shape<'_>| (id.into_owned(), long.into_owned());
+        let mut rest = String::new();
+        let parsed = params.parse_around(&mut rest, "long", long).map(owned);
+        let whole = params.parse().map(owned);
+        assert_eq!(parsed.as_ref().ok(), whole.as_ref().ok(), "{message}");
+        (parsed, !rest.is_empty())
+    }
+
+    #[test]
+    fn a_long_string_is_cut_out_where_it_is_looked_for_and_nowhere_else() {
+        let long = "x".repeat(5000);
+        let escaped = format!("{long}\\n");
+        for (members, is_cut) in [
+            (format!(r#""id":"a","long":"{long}""#), true),
+            (format!(r#" "long" : "{long}" , "id" : "\u0061" "#), true),
+            (
+                format!(r#""long":"{long}","id":"a","else":"{long}""#),
+                false,
+            ),
+            (format!(r#""long":"short","id":"{long}""#), false),
+            (format!(r#""long":"{escaped}","id":"a""#), false),
+            (format!(r#""\u006cong":"{long}","id":"a""#), false),
+            (
+                format!(r#""id":"a","long":"short","in":{{"long":"{long}"}}"#),
+                false,
+            ),
+        ] {
+            let (parsed, was_cut) = around(&format!(r#"{{"method":"m","params":{{{members}}}}}"#));
+            assert!(parsed.is_ok(), "{members}");
+            assert_eq!(was_cut, is_cut, "{members}");
+        }
+    }
+
+    #[test]
+    fn a_long_string_outside_the_params_is_none_of_theirs() {
+        let long = "x".repeat(5000);
+        for message in [
+            format!(
+                r#"{{"trace":{{"long":"{long}"}},"method":"m","params":{{"id":"a","long":"b"}}}}"#
+            ),
+            format!(
+                r#"{{"method":"m","params":{{"id":"a","long":"b"}},"else":{{"long":"{long}"}}}}"#
+            ),
+        ] {
+            let (parsed, is_cut) = around(&message);
+            assert_eq!(parsed, Ok(("a".into(), "b".into())));
+            assert!(!is_cut);
+        }
+        let (refused, _) = around(&format!(r#"{{"method":"m","params":{{"long":"{long}"}}}}"#));
+        assert!(refused.is_err(), "the id is missing");
     }
 }

@@ -67,10 +67,23 @@ pub(super) struct Members<'a> {
     pub(super) id: Option<&'a str>,
     pub(super) method: Option<&'a str>,
     pub(super) params: Option<&'a str>,
+    pub(super) long: Option<Long<'a>>,
     pub(super) trace: Option<&'a str>,
     pub(super) result: Option<&'a str>,
     pub(super) error: Option<&'a str>,
 }
+
+/// The last string among the params themselves that is long and holds no escape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Long<'a> {
+    pub(super) name: &'a str,
+    /// Where it lies in the text of the params, without its quotes.
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// From here on it costs more to read a string a second time than to cut it out.
+const LONG_BYTES_MIN: usize = 4 * 1024;
 
 pub(super) fn members<'a>(text: &'a str, limits: &Limits) -> Result<Members<'a>, Malformed> {
     let mut scanner = Scanner {
@@ -79,12 +92,13 @@ pub(super) fn members<'a>(text: &'a str, limits: &Limits) -> Result<Members<'a>,
         at: 0,
         values: 0,
         keys: Vec::new(),
+        long: None,
         limits: *limits,
     };
     scanner.blanks();
     let is_object = scanner.peek() == Some(b'{');
     let mut members = Members::default();
-    scanner.value(0, Some(&mut members))?;
+    let _: Option<&str> = scanner.value(0, Some(&mut members))?;
     scanner.blanks();
     if scanner.at != text.len() {
         return Err(scanner.not_json());
@@ -103,14 +117,24 @@ struct Scanner<'a> {
     values: usize,
     /// Member names of all objects that are open, innermost last.
     keys: Vec<Cow<'a, str>>,
+    /// Found in the member of the outermost object that was read last, by its place in the text.
+    long: Option<Long<'a>>,
     limits: Limits,
 }
+
+/// How deep the members of the params are, if those are an object.
+const PARAMS_DEPTH: usize = 2;
 
 /// Up to this many members are compared one by one; beyond, a set keeps hostile objects linear.
 const KEYS_COMPARED_MAX: usize = 16;
 
 impl<'a> Scanner<'a> {
-    fn value(&mut self, depth: usize, top: Option<&mut Members<'a>>) -> Result<(), Malformed> {
+    /// Returns the inside of a string that holds no escape.
+    fn value(
+        &mut self,
+        depth: usize,
+        top: Option<&mut Members<'a>>,
+    ) -> Result<Option<&'a str>, Malformed> {
         self.values += 1;
         if self.values > self.limits.values_max {
             return Err(Malformed::TooManyValues {
@@ -120,13 +144,17 @@ impl<'a> Scanner<'a> {
         match self.peek() {
             Some(b'{') => self.object(depth + 1, top),
             Some(b'[') => self.array(depth + 1),
-            Some(b'"') => self.string().map(drop),
+            Some(b'"') => {
+                let (quoted, has_escape) = self.string()?;
+                return Ok(quoted.get(1..quoted.len() - 1).filter(|_| !has_escape));
+            }
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
             _ => Err(self.not_json()),
         }
+        .map(|()| None)
     }
 
     fn object(&mut self, depth: usize, mut top: Option<&mut Members<'a>>) -> Result<(), Malformed> {
@@ -147,10 +175,21 @@ impl<'a> Scanner<'a> {
             self.expect(b':')?;
             self.blanks();
             let start = self.at;
-            self.value(depth, None)?;
+            let plain = self.value(depth, None)?;
             if let Some(members) = top.as_deref_mut() {
                 let text = self.text.get(start..self.at).unwrap_or_default();
                 members.note(&key, text);
+                members.note_long(&key, self.long.take(), start);
+            } else if depth == PARAMS_DEPTH
+                && let Some(plain) = plain.filter(|plain| plain.len() >= LONG_BYTES_MIN)
+                && let Cow::Borrowed(name) = &key
+            {
+                let end = self.at - 1;
+                self.long = Some(Long {
+                    name,
+                    start: end - plain.len(),
+                    end,
+                });
             }
             match &mut many {
                 Some(set) => {
@@ -190,7 +229,7 @@ impl<'a> Scanner<'a> {
         }
         loop {
             self.blanks();
-            self.value(depth, None)?;
+            let _: Option<&str> = self.value(depth, None)?;
             if !self.goes_on(b']')? {
                 return Ok(());
             }
@@ -370,6 +409,17 @@ impl<'a> Members<'a> {
             _ => return,
         };
         *slot = Some(text);
+    }
+
+    /// Notes a long string that was found in a member that begins at `start`.
+    fn note_long(&mut self, key: &str, long: Option<Long<'a>>, start: usize) {
+        if key == "params" {
+            self.long = long.map(|long| Long {
+                start: long.start - start,
+                end: long.end - start,
+                ..long
+            });
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong on a connection, and before there is one.
+//! What can go wrong on a connection.
 
 use std::io;
 use std::time::Duration;
@@ -29,6 +29,24 @@ pub enum WireError {
         /// How many.
         pings: u32,
     },
+    /// The other side promised signs of life and gives none.
+    #[error("nothing was heard of the peer for {after:?}")]
+    Silent {
+        /// For how long.
+        after: Duration,
+    },
+    /// The other side, or the relay, ended the stream.
+    #[error("stream was reset: {reason}")]
+    Reset {
+        /// What it said. Nobody vouches for it.
+        reason: String,
+    },
+    /// The other side broke the rules of the stream, or something changed it on the way.
+    #[error("stream broke: {reason}")]
+    Stream {
+        /// What is wrong.
+        reason: String,
+    },
     /// The other side closed, or this one did.
     #[error("connection is closed")]
     Closed,
@@ -45,54 +63,4 @@ impl WireError {
     pub fn is_survivable(&self) -> bool {
         matches!(self, WireError::NotText)
     }
-}
-
-/// Why no connection came about.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    /// The URL cannot be dialled.
-    #[error("url `{url}` cannot be dialled: {reason}")]
-    Url {
-        /// Which URL.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The bearer token cannot stand in a header. It is not shown.
-    #[error("bearer token holds characters that no header may carry")]
-    Bearer,
-    /// Nothing listens there, or the way there is broken.
-    #[error("failed to connect to `{url}`: {source}")]
-    Connect {
-        /// Which URL.
-        url: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The secure channel did not come about.
-    #[error("failed to secure the connection to `{url}`: {reason}")]
-    Tls {
-        /// Which URL.
-        url: String,
-        /// What the TLS library says.
-        reason: String,
-    },
-    /// It listens, but does not speak websocket to us.
-    #[error("`{url}` refused the websocket: {reason}")]
-    Refused {
-        /// Which URL.
-        url: String,
-        /// The HTTP status or what was wrong with the answer.
-        reason: String,
-        /// The HTTP status, if there was one.
-        status: Option<u16>,
-    },
-    /// It took too long.
-    #[error("timed out connecting to exec-server websocket `{url}` after {after:?}")]
-    TimedOut {
-        /// Which URL.
-        url: String,
-        /// The limit in force.
-        after: Duration,
-    },
 }

@@ -1,8 +1,9 @@
 //! Whole JSON messages over a byte stream, whatever carries it.
 //!
 //! ```text
-//!   websocket (accepted, dialled) ─┐
+//!   websocket (either end)        ─┐
 //!   stdio (one message per line)  ─┼─▶ Wire: a stream and a sink of texts
+//!   sealed stream of a rendezvous ─┤
 //!   memory (tests)                ─┘
 //! ```
 //!
@@ -11,7 +12,11 @@
 mod budget;
 mod error;
 pub mod lines;
-#[cfg(feature = "tls")]
+#[cfg(feature = "listen")]
+pub mod listen;
+#[cfg(feature = "relay")]
+pub mod relay;
+#[cfg(any(feature = "tls", feature = "tls-server"))]
 pub mod tls;
 pub mod websocket;
 
@@ -19,7 +24,9 @@ use futures_util::{Sink, Stream};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 
 pub use budget::{Budget, FREE_BYTES};
-pub use error::{DialError, WireError};
+pub use error::WireError;
+#[cfg(feature = "relay")]
+pub use farstep_protocol::noise::Rekeys;
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as Text;
 
 /// Inbound messages of at most this size are put together (`exec-protocol` section 13).
@@ -38,8 +45,52 @@ pub trait Wire:
     /// other message may be sent before the last part.
     fn start_part(&mut self, part: Text, is_last: bool) -> Result<(), WireError>;
 
+    /// The other side has begun to give signs of life and goes on doing so. Where the transport has
+    /// none of its own, a silence is the end of the connection from now on.
+    fn expect_signs(&mut self) {}
+
     /// What to tell the other side when this one closes, where the transport can say it.
     fn set_farewell(&mut self, reason: &'static str);
+
+    /// Counts what arrived, on a transport that can lose something without a word: whoever waits
+    /// for an answer there has to ask whether any will come. `None` on all others.
+    fn arrived(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether this wire has keys that can be changed while it is open, if both ends are ours.
+    #[cfg(feature = "relay")]
+    fn has_keys(&self) -> bool {
+        false
+    }
+
+    /// What was said about changing them. A wire that has none keeps none.
+    #[cfg(feature = "relay")]
+    fn set_rekeys(&mut self, _rekeys: Rekeys) {}
+}
+
+impl<W: Wire + ?Sized> Wire for Box<W> {
+    fn start_part(&mut self, part: Text, is_last: bool) -> Result<(), WireError> {
+        (**self).start_part(part, is_last)
+    }
+
+    fn set_farewell(&mut self, reason: &'static str) {
+        (**self).set_farewell(reason);
+    }
+
+    fn arrived(&self) -> Option<u64> {
+        (**self).arrived()
+    }
+
+    #[cfg(feature = "relay")]
+    fn has_keys(&self) -> bool {
+        (**self).has_keys()
+    }
+
+    #[cfg(feature = "relay")]
+    fn set_rekeys(&mut self, rekeys: Rekeys) {
+        (**self).set_rekeys(rekeys);
+    }
 }
 
 /// One end of a connection in memory.

@@ -2,10 +2,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::{MESSAGE_BYTES_MAX, Text, Wire, WireError};
 
@@ -26,6 +28,25 @@ pub struct Lines<R, W> {
     searched: usize,
     ended: bool,
     unwritten: BytesMut,
+    signs: Option<Signs>,
+}
+
+/// How long a peer that gives signs of life may be silent.
+#[derive(Debug)]
+struct Signs {
+    within: Duration,
+    /// Runs from the last byte that came, once there were signs.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl Signs {
+    fn heard(&mut self) {
+        if let Some(silence) = &mut self.silence {
+            silence
+                .as_mut()
+                .reset(tokio::time::Instant::now() + self.within);
+        }
+    }
 }
 
 impl<R, W> Lines<R, W> {
@@ -38,7 +59,19 @@ impl<R, W> Lines<R, W> {
             searched: 0,
             ended: false,
             unwritten: BytesMut::new(),
+            signs: None,
         }
+    }
+
+    /// Takes a peer for gone that gave signs of life and was then silent for so long. Without it a
+    /// peer may be silent for ever.
+    #[must_use]
+    pub fn with_signs(mut self, within: Duration) -> Self {
+        self.signs = Some(Signs {
+            within,
+            silence: None,
+        });
+        self
     }
 
     /// The next line that is not blank, if it is complete.
@@ -97,10 +130,34 @@ impl<R: AsyncRead + Unpin, W: Unpin> Stream for Lines<R, W> {
             }
             let mut space = [std::mem::MaybeUninit::uninit(); READ_BYTES];
             let mut buffer = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut this.reader).poll_read(cx, &mut buffer))?;
+            if Pin::new(&mut this.reader)
+                .poll_read(cx, &mut buffer)?
+                .is_pending()
+            {
+                return this.poll_silence(cx);
+            }
+            if let Some(signs) = &mut this.signs {
+                signs.heard();
+            }
             this.ended = buffer.filled().is_empty();
             this.unread.extend_from_slice(buffer.filled());
         }
+    }
+}
+
+impl<R, W> Lines<R, W> {
+    /// Waits until it has been silent for too long, if that can be.
+    fn poll_silence<T>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, WireError>>> {
+        let Some(signs) = &mut self.signs else {
+            return Poll::Pending;
+        };
+        let Some(silence) = &mut signs.silence else {
+            return Poll::Pending;
+        };
+        ready!(silence.as_mut().poll(cx));
+        self.ended = true;
+        let after = signs.within;
+        Poll::Ready(Some(Err(WireError::Silent { after })))
     }
 }
 
@@ -167,6 +224,14 @@ where
         Ok(())
     }
 
+    fn expect_signs(&mut self) {
+        if let Some(signs) = &mut self.signs
+            && signs.silence.is_none()
+        {
+            signs.silence = Some(Box::pin(tokio::time::sleep(signs.within)));
+        }
+    }
+
     /// Lines cannot say why they end.
     fn set_farewell(&mut self, _reason: &'static str) {}
 }
@@ -202,6 +267,27 @@ mod tests {
             lines[..2],
             [Ok("{1}".into()), Err("line is not UTF-8 text".into())]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_gave_signs_of_life_and_gives_none_any_more_is_gone() {
+        let within = Duration::from_secs(25);
+        let (left, right) = tokio::io::duplex(64);
+        let (read, write) = tokio::io::split(left);
+        let mut lines = Lines::new(read, write).with_signs(within);
+        let (_read, write) = tokio::io::split(right);
+        let mut peer = Lines::new(tokio::io::empty(), write);
+        let never = tokio::time::timeout(10 * within, lines.next()).await;
+        assert!(never.is_err(), "it promised nothing: {never:?}");
+        lines.expect_signs();
+        tokio::time::advance(within - Duration::from_secs(1)).await;
+        peer.send(Text::from("sign")).await.unwrap();
+        assert_eq!(lines.next().await.unwrap().unwrap().as_str(), "sign");
+        let heard = tokio::time::Instant::now();
+        let gone = lines.next().await.unwrap().unwrap_err();
+        assert!(matches!(gone, WireError::Silent { .. }), "{gone}");
+        assert_eq!(heard.elapsed(), within);
+        assert!(lines.next().await.is_none());
     }
 
     #[tokio::test]

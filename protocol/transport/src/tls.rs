@@ -1,36 +1,38 @@
-//! The calling side of TLS: whom we believe, and how we say so.
+//! TLS, with one choice of algorithms for everybody.
 //!
-//! Certificates are judged by the system's own store (with `SSL_CERT_FILE` on Linux), so a
-//! company's authorities count as they do for every other program.
+//! ```text
+//!   connect  the system's own store                       for whoever has no wishes
+//!   Client   pins, own authorities, a client certificate  for who knows the other side
+//!   server   certificates we show                         for listeners
+//! ```
+//!
+//! The system's store counts with `SSL_CERT_FILE` on Linux, so a company's authorities are
+//! believed as by every other program. Files are read by others; here are only their contents.
 
-use std::io;
-use std::sync::{Arc, OnceLock};
+#[cfg(feature = "tls")]
+mod calling;
+#[cfg(feature = "tls")]
+mod client;
+#[cfg(feature = "tls")]
+mod distrust;
+#[cfg(feature = "tls")]
+mod facts;
+#[cfg(feature = "tls")]
+mod pin;
+#[cfg(feature = "tls-server")]
+pub mod server;
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+#[cfg(feature = "tls")]
+pub use calling::connect;
+#[cfg(feature = "tls")]
+use calling::{name, provider, system};
+#[cfg(feature = "tls")]
+pub use client::{Client, Identity, Settings, SettingsError};
+#[cfg(feature = "tls")]
+pub use distrust::{Distrust, TlsError};
+#[cfg(feature = "tls")]
+pub use facts::Facts;
+#[cfg(feature = "tls")]
+pub use pin::{Pin, PinError};
+#[cfg(feature = "tls")]
 pub use tokio_rustls::client::TlsStream;
-
-/// Secures a connection to `host`, a name or an address with or without brackets.
-pub async fn connect(host: &str, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
-    let connector = TlsConnector::from(config().map_err(io::Error::other)?);
-    connector.connect(name, socket).await
-}
-
-/// Made with the first connection: reading the system's store takes a while and memory.
-fn config() -> Result<Arc<ClientConfig>, rustls::Error> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(Arc::clone(config));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
-}

@@ -1,11 +1,12 @@
-//! Messages as websocket text, accepted or dialled.
+//! Messages as websocket text, over whatever byte stream carries them.
 //!
-//! Nothing is batched behind the sender's back: `TCP_NODELAY` is on for every socket dialled
-//! here, and who accepts a socket sets it there. Batching is the sender's: feed what there is,
-//! then flush once.
+//! Nothing is batched here: feed what there is, then flush once. Whoever dials or accepts a socket
+//! sets `TCP_NODELAY`, so that the system does not batch either.
 
-mod dial;
+#[cfg(feature = "relay")]
+mod binary;
 mod served;
+mod upgrade;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,14 +23,25 @@ use tokio_tungstenite::tungstenite::{self, Message, error::CapacityError};
 
 use crate::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, Text, Wire, WireError};
 
-pub use dial::{Dial, Socket, dial};
+#[cfg(feature = "relay")]
+pub use binary::{Binary, Notice};
 pub use served::Served;
+pub use upgrade::{Upgrade, UpgradeError, upgrade};
 
 /// How often an idle connection is asked for a sign of life.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How soon a new connection is asked for the first time, so that one whose peer vanished at once
+/// is noticed early.
+const FIRST_PING: Duration = Duration::from_secs(5);
 /// A peer that left this many pings unanswered is gone: a laptop that changed networks must not
 /// block its own resume for as long as TCP is patient.
 const UNANSWERED_MAX: u32 = 2;
+
+/// Pongs that a peer may leave untaken, in bytes of what it sent with its pings. Beyond it nothing
+/// more is read: who only asks and takes no answer would fill our memory with them.
+const PONG_BYTES_MAX: usize = 16 * 1024;
+/// What the smallest frame adds to that.
+const PONG_HEAD_BYTES: usize = 2;
 
 /// How one end of a websocket is set up.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +50,11 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// Largest inbound frame, in bytes.
     pub frame_bytes_max: usize,
-    /// How much is read from the socket at once, in bytes; held by every connection.
+    /// How much is taken from the socket at once, in bytes; held by every connection.
     pub read_buffer_bytes: usize,
     /// How much may be written before the socket is tried, in bytes; grows on demand.
     pub write_buffer_bytes: usize,
-    /// How often to ping; `None` never does and never gives a silent peer up.
+    /// How often to ping, the first time sooner; `None` never does and never gives a silent peer up.
     pub ping_interval: Option<Duration>,
 }
 
@@ -52,7 +64,7 @@ impl Options {
         Options {
             message_bytes_max: MESSAGE_BYTES_MAX,
             frame_bytes_max: FRAME_BYTES_MAX,
-            read_buffer_bytes: 4 * 1024,
+            read_buffer_bytes: 512,
             write_buffer_bytes: 64 * 1024,
             ping_interval: Some(PING_INTERVAL),
         }
@@ -65,6 +77,18 @@ impl Options {
             message_bytes_max: 1024 * 1024 * 1024,
             frame_bytes_max: 1024 * 1024 * 1024,
             read_buffer_bytes: 64 * 1024,
+            write_buffer_bytes: 64 * 1024,
+            ping_interval: Some(PING_INTERVAL),
+        }
+    }
+
+    /// For a rendezvous, whose messages are one frame each and bounded.
+    #[cfg(feature = "relay")]
+    pub fn relay() -> Self {
+        Options {
+            message_bytes_max: farstep_protocol::relay::FRAME_BYTES_MAX,
+            frame_bytes_max: farstep_protocol::relay::FRAME_BYTES_MAX,
+            read_buffer_bytes: 16 * 1024,
             write_buffer_bytes: 64 * 1024,
             ping_interval: Some(PING_INTERVAL),
         }
@@ -87,6 +111,8 @@ pub struct WebSocket<S> {
     /// A message is being sent in parts.
     in_parts: bool,
     unanswered: u32,
+    /// Bytes of pongs since all of it was written.
+    pongs: usize,
     farewell: Option<&'static str>,
 }
 
@@ -105,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             pings: options.ping_interval.map(pings),
             in_parts: false,
             unanswered: 0,
+            pongs: 0,
             farewell: None,
         }
     }
@@ -115,10 +142,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     fn poll_pings(&mut self, cx: &mut Context<'_>) -> Result<(), WireError> {
-        let Some(pings) = &mut self.pings else {
-            return Ok(());
-        };
-        while pings.poll_tick(cx).is_ready() {
+        while let Some(pings) = &mut self.pings
+            && pings.poll_tick(cx).is_ready()
+        {
             if self.unanswered >= UNANSWERED_MAX {
                 return Err(WireError::Unresponsive {
                     pings: self.unanswered,
@@ -128,11 +154,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             let ping = Message::Ping(bytes::Bytes::new());
             Pin::new(&mut self.inner).start_send(ping).map_err(broken)?;
             // A socket that takes nothing now is flushed by whoever writes next.
-            if let Poll::Ready(flushed) = Pin::new(&mut self.inner).poll_flush(cx) {
-                flushed.map_err(broken)?;
+            if let Poll::Ready(flushed) = self.poll_written(cx) {
+                flushed?;
             }
         }
         Ok(())
+    }
+
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        ready!(Pin::new(&mut self.inner).poll_flush(cx)).map_err(broken)?;
+        self.pongs = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next text or binary message.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, WireError>>> {
+        if let Err(error) = self.poll_pings(cx) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        loop {
+            if self.pongs >= PONG_BYTES_MAX
+                && let Err(error) = ready!(self.poll_written(cx))
+            {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let message = match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Poll::Ready(ended(error).map(Err)),
+                None => return Poll::Ready(None),
+            };
+            // Anything at all is a sign of life.
+            self.unanswered = 0;
+            match message {
+                Message::Text(_) | Message::Binary(_) => return Poll::Ready(Some(Ok(message))),
+                Message::Close(_) => {
+                    // Our answer is queued; a peer that does not take it now misses nothing.
+                    let _ = Pin::new(&mut self.inner).poll_flush(cx);
+                    return Poll::Ready(None);
+                }
+                Message::Ping(said) => self.pongs += PONG_HEAD_BYTES + said.len(),
+                Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
     }
 }
 
@@ -140,32 +203,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Result<Text, WireError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if let Err(error) = this.poll_pings(cx) {
-            return Poll::Ready(Some(Err(error)));
-        }
-        loop {
-            let message = match ready!(Pin::new(&mut this.inner).poll_next(cx)) {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => return Poll::Ready(ended(error).map(Err)),
-                None => return Poll::Ready(None),
-            };
-            // Anything at all is a sign of life.
-            this.unanswered = 0;
-            match message {
-                Message::Text(text) => return Poll::Ready(Some(Ok(text))),
-                Message::Binary(bytes) => {
-                    let text = Text::try_from(bytes).map_err(|_| WireError::NotText);
-                    return Poll::Ready(Some(text));
-                }
-                Message::Close(_) => {
-                    // Our answer is queued; a peer that does not take it now misses nothing.
-                    let _ = Pin::new(&mut this.inner).poll_flush(cx);
-                    return Poll::Ready(None);
-                }
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-            }
-        }
+        let message = ready!(self.get_mut().poll_message(cx));
+        Poll::Ready(message.map(|message| match message? {
+            Message::Text(text) => Ok(text),
+            other => Text::try_from(other.into_data()).map_err(|_| WireError::NotText),
+        }))
     }
 }
 
@@ -199,9 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Text> for WebSocket<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
-        Pin::new(&mut self.get_mut().inner)
-            .poll_flush(cx)
-            .map_err(broken)
+        self.get_mut().poll_written(cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
@@ -239,7 +279,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for WebSocket<S> {
 }
 
 fn pings(every: Duration) -> Interval {
-    let mut pings = interval_at(tokio::time::Instant::now() + every, every);
+    let first = tokio::time::Instant::now() + every.min(FIRST_PING);
+    let mut pings = interval_at(first, every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings
 }

@@ -47,10 +47,20 @@ impl<W: Wire> Driver<W> {
     /// Sends what waits. Ready when all of it is on its way.
     pub(super) fn poll_outbound(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
         for _ in 0..BATCH {
-            ready!(self.wire.poll_ready_unpin(cx))?;
-            match self.poll_message(cx) {
-                Poll::Ready(text) => self.wire.start_send_unpin(text)?,
-                Poll::Pending => return self.wire.poll_flush_unpin(cx),
+            let Some(wire) = &mut self.wire else {
+                return Poll::Pending;
+            };
+            ready!(wire.poll_ready_unpin(cx))?;
+            let message = self.poll_message(cx);
+            let Some(wire) = &mut self.wire else {
+                return Poll::Pending;
+            };
+            match message {
+                Poll::Ready(text) => {
+                    self.sent += text.len() as u64;
+                    wire.start_send_unpin(text)?;
+                }
+                Poll::Pending => return wire.poll_flush_unpin(cx),
             }
         }
         cx.waker().wake_by_ref();
@@ -100,7 +110,7 @@ impl<W: Wire> Driver<W> {
                 caller.abandon(&call.id);
                 false
             }
-            Pending::Call(_) | Pending::End(_) | Pending::Page(_) => true,
+            Pending::Call(_) | Pending::End(_) | Pending::Page(_) | Pending::Probe => true,
         });
         self.waiting.len() - self.ending < CALLS_MAX
     }

@@ -10,8 +10,11 @@ use farstep_protocol::caller::Caller;
 use farstep_protocol::frame;
 use farstep_protocol::method::process::{READ, ReadParams, ReadResult};
 use farstep_transport::Wire;
+use futures_util::FutureExt as _;
 
+use super::super::Link;
 use super::super::call::{CallError, Command, Outcome, Purpose};
+use super::probe::Watch;
 use super::{Call, Driver, Pending, SessionId};
 
 /// How much output the first page after a loss may bring: the first lines do not wait for
@@ -28,6 +31,11 @@ impl<W: Wire> Driver<W> {
         self.session.id.clone()
     }
 
+    /// What everybody else may know of the connection.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Settles what the lost connection leaves behind.
     pub(crate) fn suspend(&mut self, reason: &str) {
         self.link.recover(true);
@@ -42,15 +50,18 @@ impl<W: Wire> Driver<W> {
             match pending {
                 Pending::Call(call) => self.again.extend(repeated(call, reason)),
                 Pending::End(id) => self.unwanted.push(id),
-                Pending::Page(_) => {}
+                Pending::Page(_) | Pending::Probe => {}
             }
         }
     }
 
     /// Goes on over another wire, whose handshake took the session up again.
     pub(crate) fn resume(&mut self, wire: W, caller: Caller<u64>) {
-        self.wire = wire;
+        self.watch = Watch::over(&wire);
+        self.wire = Some(wire);
         self.caller = caller;
+        // Whatever was thought of the connection before it.
+        let _ = self.link.doubted().now_or_never();
         self.page_bytes = PAGE_BYTES_FIRST;
         for id in std::mem::take(&mut self.unwanted) {
             self.end(&id);

@@ -276,6 +276,7 @@ async fn every_file_call_says_what_the_wire_wants() {
         max_entries: 3,
         follow_directory_symlinks: false,
         prune_hidden_directories: true,
+        everything: false,
     };
     let script = async {
         let mut seen = Vec::new();

@@ -1,16 +1,18 @@
 //! The first exchange.
 
+use farstep_transport::{Rekeys, Wire as _, relay};
+use futures_util::SinkExt as _;
+
 use super::*;
-use crate::dial::Tasks;
+use crate::dial::{Tasks, Trail};
 
 async fn attached(script: impl AsyncFnOnce(&mut Peer)) -> Result<Executor, ConnectError> {
     let (ours, theirs) = memory(1 << 16);
     let mut peer = Peer { wire: theirs };
     let tasks = Tasks::default();
-    let (executor, ()) = tokio::join!(attach(ours, None, HANDSHAKE, &tasks, None), async {
-        script(&mut peer).await;
-    });
-    executor
+    let mut trail = Trail::default();
+    let attached = attach(ours, None, HANDSHAKE, &tasks, &mut trail, None);
+    tokio::join!(attached, script(&mut peer)).0
 }
 
 #[tokio::test]
@@ -138,4 +140,55 @@ async fn an_answer_that_makes_no_sense_is_refused() {
             .starts_with("the executor's answer to `initialize` makes no sense"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_sealed_stream_change_if_the_executor_agrees() {
+    for (answer, agreed) in [
+        (
+            json!({"sessionId": "s", "environmentInfo": info("zsh")}),
+            false,
+        ),
+        (
+            json!({"sessionId": "s", "environmentInfo": info("zsh"),
+                   "farstepChannel": {"rekey": true}}),
+            true,
+        ),
+    ] {
+        let (mut ours, mut theirs) = relay::memory().expect("keys");
+        let mut noise = None;
+        let script = async {
+            let asked = theirs.next().await.expect("open").expect("a text");
+            let asked: Value = serde_json::from_str(&asked).expect("JSON");
+            assert_eq!(asked["params"]["farstepChannel"], json!({"rekey": true}));
+            let reply = json!({"id": 1, "result": answer}).to_string();
+            theirs.send(reply.into()).await.expect("sent");
+        };
+        let shaken = handshake::handshake(&mut ours, &Wanted::Ordinary, &mut noise);
+        tokio::join!(shaken, script).0.expect("shaken");
+        theirs.next().await.expect("open").expect("initialized");
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        ours.send("later".into()).await.expect("sent");
+        // The other end was told nothing, so a marker is the end of it.
+        let met = theirs.next().await.expect("open");
+        assert_eq!(met.is_err(), agreed, "{met:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_executor_that_agreed_to_nothing_may_not_change_keys() {
+    let (mut ours, mut theirs) = relay::memory().expect("keys");
+    let mut noise = None;
+    let reply = json!({"id": 1, "result": {"sessionId": "s", "environmentInfo": info("zsh")}});
+    theirs.send(reply.to_string().into()).await.expect("sent");
+    let shaken = handshake::handshake(&mut ours, &Wanted::Ordinary, &mut noise).await;
+    shaken.expect("shaken");
+    tokio::time::pause();
+    theirs.set_rekeys(Rekeys::Agreed);
+    theirs.send("early".into()).await.expect("sent");
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    theirs.send("later".into()).await.expect("sent");
+    assert_eq!(ours.next().await.expect("open").expect("a text"), "early");
+    let error = ours.next().await.expect("open").expect_err("the end");
+    assert!(error.to_string().contains("a change of keys"), "{error}");
 }

@@ -40,6 +40,30 @@ async fn events_that_come_before_the_start_is_answered_are_not_lost() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_not_confined_as_wanted_is_ended() {
+    let (executor, mut peer, _tasks) = connected().await;
+    for told in [json!("none"), json!(null)] {
+        let mut params = start_params("p");
+        params.sandbox = Some(
+            serde_json::from_value(json!({
+                "permissions": {"type": "external", "network": "restricted"},
+                "windowsSandboxLevel": "disabled",
+            }))
+            .expect("a sandbox"),
+        );
+        let script = async {
+            let (id, params) = peer.request("process/start").await;
+            assert_eq!(params["sandbox"]["permissions"]["type"], "external");
+            peer.reply(&id, json!({"processId": "p", "sandboxType": told}))
+                .await;
+            peer.confirm_end("p").await;
+        };
+        let (started, ()) = tokio::join!(executor.start(params), script);
+        assert!(matches!(started, Err(CallError::Unconfined)), "{started:?}");
+    }
+}
+
+#[tokio::test]
 async fn dropping_the_handle_ends_the_process() {
     let (executor, mut peer, _tasks) = connected().await;
     let process = started(&executor, &mut peer, "p").await;

@@ -1,9 +1,15 @@
 //! A connection that is lost and whose session lives on over another one.
 
+use std::pin::Pin;
+
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::testing::recoverable;
+use crate::fs::{OpenMode, WalkOptions};
+use crate::process::Signal;
+use farstep_transport::Memory;
+
+use crate::testing::{ScriptedDial, info, recoverable, recoverable_by};
 
 /// Loses the connection and accepts the next one for the same session.
 async fn lose(peer: Peer, peers: &mut mpsc::Receiver<Peer>) -> Peer {
@@ -49,6 +55,48 @@ fn exited() -> ProcessEvent {
         code: 4,
         sandbox_denied: Some(false),
     }
+}
+
+#[tokio::test]
+async fn behind_pipes_only_an_executor_that_outlives_them_is_come_back_to() {
+    let mut durable = info("sh");
+    durable["capabilities"]["farstepDurableSessions"] = json!(true);
+    let (executor, mut peer, mut peers, _tasks) =
+        recoverable_by::<Memory>(ScriptedDial::piped(), durable).await;
+    let mut process = started(&executor, &mut peer, "p").await;
+    peer.output("p", 1, b"one").await;
+    assert_eq!(process.next().await, Some(stdout(b"one")));
+    let mut peer = lose(peer, &mut peers).await;
+    answer_read(&mut peer, 1, ended(page(&[(2, "two")], 3))).await;
+    answer_read(&mut peer, 2, ended(page(&[], 4))).await;
+    assert_eq!(process.next().await, Some(stdout(b"two")));
+    assert_eq!(process.next().await, Some(exited()));
+
+    let (executor, mut peer, mut peers, _tasks) =
+        recoverable_by::<Memory>(ScriptedDial::piped(), info("sh")).await;
+    let mut process = started(&executor, &mut peer, "p").await;
+    drop(peer);
+    let lost = process.next().await;
+    assert!(matches!(lost, Some(ProcessEvent::Lost { .. })), "{lost:?}");
+    assert!(!executor.is_connected() && peers.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_pipes_an_executor_hears_that_we_are_still_there() {
+    let mut durable = info("sh");
+    durable["capabilities"]["farstepDurableSessions"] = json!(true);
+    let (_executor, mut peer, _peers, _tasks) =
+        recoverable_by::<Memory>(ScriptedDial::piped(), durable).await;
+    for _ in 0..3 {
+        let began = tokio::time::Instant::now();
+        let sign = json!({"method": "initialized", "params": {}});
+        assert_eq!(peer.recv().await, sign);
+        let silence = began.elapsed();
+        assert!(silence <= Duration::from_secs(8), "{silence:?}");
+    }
+    let (_executor, mut peer, _peers, _tasks) = recoverable().await;
+    let quiet = tokio::time::timeout(Duration::from_secs(600), peer.recv()).await;
+    assert!(quiet.is_err(), "a listener has pings: {quiet:?}");
 }
 
 #[tokio::test]
@@ -199,6 +247,104 @@ async fn what_was_not_sent_waits_and_what_was_sent_is_not_repeated() {
     };
     let (status, _peer) = tokio::join!(status, script);
     status.expect("alive");
+}
+
+/// A row of the table in section 6 of `environments` for each kind of call that is under way when
+/// the connection is lost: those that may have been done are told, and not sent again.
+#[tokio::test]
+async fn no_call_that_may_have_been_done_is_sent_again() {
+    let (executor, mut peer, mut peers, _tasks) = recoverable().await;
+    let process = started(&executor, &mut peer, "p").await;
+    let target = path("file:///f");
+    let shallow = WalkOptions {
+        max_depth: 1,
+        max_directories: 1,
+        max_entries: 1,
+        follow_directory_symlinks: false,
+        prune_hidden_directories: false,
+        everything: false,
+    };
+    let input = process.input().clone();
+    type Call<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + 'a>>;
+    let calls: [(&str, Call<'_>); 11] = [
+        ("process/signal", Box::pin(input.signal(Signal::Interrupt))),
+        (
+            "fs/readFile",
+            Box::pin(async { executor.read_file(&target).await.map(drop) }),
+        ),
+        ("fs/writeFile", Box::pin(executor.write_file(&target, b"x"))),
+        (
+            "fs/createDirectory",
+            Box::pin(executor.create_directory(&target, true)),
+        ),
+        (
+            "fs/canonicalize",
+            Box::pin(async { executor.canonicalize(&target).await.map(drop) }),
+        ),
+        (
+            "fs/readDirectory",
+            Box::pin(async { executor.read_directory(&target).await.map(drop) }),
+        ),
+        (
+            "fs/walk",
+            Box::pin(async { executor.walk(&target, shallow).await.map(drop) }),
+        ),
+        ("fs/remove", Box::pin(executor.remove(&target, false, true))),
+        ("fs/copy", Box::pin(executor.copy(&target, &target, false))),
+        (
+            "fs/farstepRename",
+            Box::pin(executor.rename(&target, &target)),
+        ),
+        (
+            "fs/open",
+            Box::pin(async { executor.open(&target, OpenMode::Read, None).await.map(drop) }),
+        ),
+    ];
+    for (method, mut call) in calls {
+        assert!(poll!(&mut call).is_pending());
+        peer.request(method).await;
+        let script = async {
+            let mut peer = lose(peer, &mut peers).await;
+            answer_read(&mut peer, 0, page(&[], 1)).await;
+            peer
+        };
+        let (outcome, next) = tokio::join!(call, script);
+        peer = next;
+        let Err(CallError::Lost { .. }) = outcome else {
+            panic!("{method}: {outcome:?}");
+        };
+        // The next message would be the call, were it made again.
+        let mut status = pin!(executor.status());
+        assert!(poll!(&mut status).is_pending());
+        let (id, _) = peer.request("environment/status").await;
+        peer.reply(&id, json!({"status": "ready"})).await;
+        status.await.expect("alive");
+    }
+}
+
+#[tokio::test]
+async fn the_close_of_a_file_is_sent_again() {
+    let (executor, mut peer, mut peers, _tasks) = recoverable().await;
+    let target = path("file:///f");
+    let open = executor.open(&target, OpenMode::Read, None);
+    let script = async {
+        let (id, params) = peer.request("fs/open").await;
+        peer.reply(&id, json!({"handleId": params["handleId"]}))
+            .await;
+    };
+    let (file, ()) = tokio::join!(open, script);
+    let mut close = pin!(file.expect("opened").close());
+    assert!(poll!(&mut close).is_pending());
+    let (_, first) = peer.request("fs/close").await;
+    let script = async {
+        let mut peer = lose(peer, &mut peers).await;
+        let (id, second) = peer.request("fs/close").await;
+        assert_eq!(first, second);
+        peer.reply(&id, json!({})).await;
+        peer
+    };
+    let (closed, _peer) = tokio::join!(close, script);
+    closed.expect("closed");
 }
 
 #[tokio::test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::super::model::DEFAULT_TIMEOUT;
 use super::super::{Entry, EnvironmentId, Kind};
 use super::TOKEN_KEY;
-use super::extension;
+use super::extension::{self, Scene};
 use super::ids::Ids;
 use super::node::{Item, Table};
 use super::sink::Sink;
 use super::transport;
 
-const KEYS: [&str; 11] = [
+/// The keys of `[[environments]]`.
+pub(in super::super) const KEYS: [&str; 11] = [
     "id",
     "url",
     TOKEN_KEY,
@@ -45,10 +46,6 @@ impl<'p> Entries<'p> {
     pub(super) fn read(&mut self, item: &Item<'_, '_>, sink: &mut Sink<'_>) {
         sink.enter(&item.path, None);
         if let Some(table) = item.table(sink) {
-            // The token is hidden before anything on its line can be complained about.
-            if let Some(token) = table.get(TOKEN_KEY) {
-                sink.hide(token.value());
-            }
             let id = self.ids.read(&table, sink);
             self.done.extend(body(id, &table, self.config_dir, sink));
         }
@@ -74,9 +71,10 @@ fn body(
         .get("skills")
         .and_then(|item| skills(&item, sink))
         .unwrap_or_default();
+    let scene = Scene::beside(table, endpoint, config_dir);
     let farstep = table
         .get("farstep")
-        .and_then(|item| extension::entry(&item, table, endpoint.as_ref(), config_dir, sink))
+        .and_then(|item| extension::entry(&item, &scene, None, sink))
         .unwrap_or_default();
     Some(Entry {
         id: id?,

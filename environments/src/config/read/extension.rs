@@ -3,26 +3,53 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use farstep_transport::tls::Pin;
 use http::{HeaderName, HeaderValue};
+use url::Url;
 
 use super::super::{
-    Auth, EntryExtension, EnvironmentVariables, Health, Kind, NamedValues, Restart, SecretSource,
-    Tls, TopExtension,
+    Auth, EntryExtension, EnvironmentVariables, Health, Kind, NamedValues, Os, Profile, Proxy,
+    Restart, SecretSource, Tls, TopExtension,
 };
 use super::TOKEN_KEY;
 use super::endpoint::Endpoint;
 use super::node::{Item, Table, quoted};
 use super::path::{remote_path, remote_paths};
+use super::rendezvous;
 use super::sink::Sink;
 use super::transport::{insecure, needs, unsendable, variables};
 
+/// How a proxy may be spoken to.
+pub(in super::super) const PROXY_SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
 /// The one version of this schema.
 const CONFIG_VERSION: u32 = 1;
 /// Longest key or value of a label.
 const LABEL_MAX: usize = 63;
 
+/// Headers that are not the file's to set, and where their content belongs. One that ends with a
+/// dash stands for all that begin so.
+const RESERVED_HEADERS: [(&str, &str); 8] = [
+    (
+        "authorization",
+        "write auth.bearer: a secret does not belong into this file",
+    ),
+    ("cookie", "no executor reads cookies; write auth.bearer"),
+    (
+        "proxy-authorization",
+        "it would go to the executor and not to a proxy",
+    ),
+    ("host", "the url says it"),
+    ("connection", "it belongs to the websocket"),
+    ("upgrade", "it belongs to the websocket"),
+    (
+        "origin",
+        "only browsers send it, and executors refuse browsers",
+    ),
+    ("sec-websocket-", "it belongs to the websocket"),
+];
+
 /// The keys of `[environments.farstep]`.
-pub(super) const KEYS: [&str; 14] = [
+pub(in super::super) const KEYS: [&str; 20] = [
     "os",
     "arch",
     "cwd",
@@ -34,21 +61,29 @@ pub(super) const KEYS: [&str; 14] = [
     "auth",
     "tls",
     "headers",
+    "proxy",
     "env",
     "health",
     "restart",
+    "rendezvous",
+    "environment",
+    "executor_key",
+    "attestation_key",
+    "identity_file",
+];
+
+/// The keys of `[farstep]`.
+pub(in super::super) const TOP_KEYS: [&str; 4] = [
+    "on_primary_failure",
+    "hot_reload",
+    "new_thread",
+    "config_version",
 ];
 
 /// `[farstep]`
 pub(super) fn top(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<TopExtension> {
     let table = item.table(sink)?;
-    let names = [
-        "on_primary_failure",
-        "hot_reload",
-        "new_thread",
-        "config_version",
-    ];
-    table.only(sink, &names, |_| None);
+    table.only(sink, &TOP_KEYS, |_| None);
     let version = |item: Item<'_, '_>, sink: &mut Sink<'_>| {
         let version = item.count(sink)?;
         if version != CONFIG_VERSION {
@@ -72,25 +107,20 @@ pub(super) fn top(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<TopExtensi
     })
 }
 
-/// `[environments.farstep]`, beside the keys of `entry`. `endpoint` is what its URL says, if it is
-/// a good one.
+/// `[environments.farstep]`, under the rules that `scene` makes. `known` is the system that was
+/// declared elsewhere.
 pub(super) fn entry(
     item: &Item<'_, '_>,
-    entry: &Table<'_, '_>,
-    endpoint: Option<&Endpoint>,
-    config_dir: &Path,
+    scene: &Scene<'_>,
+    known: Option<Os>,
     sink: &mut Sink<'_>,
 ) -> Option<EntryExtension> {
     let table = item.table(sink)?;
     table.only(sink, &KEYS, |_| None);
-    let scene = Scene {
-        entry,
-        endpoint,
-        config_dir,
-    };
-    let os = table.get("os").and_then(|item| item.word(sink));
+    let own = table.get("os").and_then(|item| item.word(sink));
+    let os = own.or(known);
     Some(EntryExtension {
-        os,
+        os: own,
         arch: table.get("arch").and_then(|item| owned(&item, sink)),
         cwd: table
             .get("cwd")
@@ -100,7 +130,7 @@ pub(super) fn entry(
             .and_then(|item| remote_paths(&item, os, sink)),
         permission_profile: table
             .get("permission_profile")
-            .and_then(|item| owned(&item, sink)),
+            .and_then(|item| profile(&item, sink)),
         labels: table.get("labels").and_then(|item| labels(&item, sink)),
         connect: table.get("connect").and_then(|item| item.word(sink)),
         required: table.get("required").and_then(|item| item.boolean(sink)),
@@ -109,27 +139,52 @@ pub(super) fn entry(
         headers: table
             .get("headers")
             .and_then(|item| scene.headers(&item, sink)),
+        proxy: table.get("proxy").and_then(|item| scene.proxy(&item, sink)),
         env: table.get("env").and_then(|item| env(&item, sink)),
         health: table.get("health").and_then(|item| health(&item, sink)),
         restart: table.get("restart").and_then(|item| restart(&item, sink)),
+        rendezvous: rendezvous::extension(&table, scene, sink),
     })
 }
 
 /// What the rules about credentials look at.
-struct Scene<'s, 'a, 'i> {
-    entry: &'s Table<'a, 'i>,
-    endpoint: Option<&'s Endpoint>,
-    config_dir: &'s Path,
+pub(super) struct Scene<'s> {
+    /// Which of these keys the entry has.
+    pub(super) has_url: bool,
+    pub(super) has_program: bool,
+    pub(super) has_token: bool,
+    /// What its URL says, if it is a good one.
+    pub(super) endpoint: Option<Endpoint>,
+    /// Whether it may say how its executor is reached.
+    pub(super) has_transport: bool,
+    /// Where relative files lie.
+    pub(super) config_dir: &'s Path,
 }
 
-impl Scene<'_, '_, '_> {
+impl<'s> Scene<'s> {
+    /// Beside the keys of `entry`.
+    pub(super) fn beside(
+        entry: &Table<'_, '_>,
+        endpoint: Option<Endpoint>,
+        config_dir: &'s Path,
+    ) -> Scene<'s> {
+        Scene {
+            has_transport: true,
+            has_url: entry.get("url").is_some(),
+            has_program: entry.get("program").is_some(),
+            has_token: entry.get(TOKEN_KEY).is_some(),
+            endpoint,
+            config_dir,
+        }
+    }
+
     fn auth(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Auth> {
         let table = item.table(sink)?;
         table.only(sink, &["bearer"], |_| None);
         let Some(bearer) = table.get("bearer") else {
             return Some(Auth::default());
         };
-        if self.entry.get(TOKEN_KEY).is_some() {
+        if self.has_token {
             let message = format!(
                 "{} is the second token, beside {TOKEN_KEY}",
                 sink.subject(&bearer.path)
@@ -191,10 +246,14 @@ impl Scene<'_, '_, '_> {
             "client_key_file",
             "server_name",
             "pin_sha256",
+            "trust",
         ];
         table.only(sink, &names, |_| None);
-        let plain = self.entry.get("program").is_some()
-            || self.endpoint.is_some_and(|endpoint| !endpoint.secure);
+        let plain = self.has_program
+            || self
+                .endpoint
+                .as_ref()
+                .is_some_and(|endpoint| !endpoint.secure);
         // One complaint is enough: one change repairs all of them.
         if plain
             && let Some((_, first)) = table
@@ -209,13 +268,23 @@ impl Scene<'_, '_, '_> {
                     .help("change the url to wss://, or remove the tls table"),
             );
         }
+        for (name, other) in [
+            ("client_cert_file", "client_key_file"),
+            ("client_key_file", "client_cert_file"),
+        ] {
+            if table.get(name).is_some() && table.get(other).is_none() {
+                let message = format!("{} needs {other} beside it", table.below(name));
+                sink.report(table.lacks(Kind::MissingField, &table.below(other), message));
+            }
+        }
         let file = |name: &str, sink: &mut Sink<'_>| table.get(name)?.path(sink, self.config_dir);
         Some(Tls {
             ca_file: file("ca_file", sink),
             client_cert_file: file("client_cert_file", sink),
             client_key_file: file("client_key_file", sink),
             server_name: table.get("server_name").and_then(|item| owned(&item, sink)),
-            pin_sha256: table.get("pin_sha256").and_then(|item| item.strings(sink)),
+            pin_sha256: table.get("pin_sha256").and_then(|item| pins(&item, sink)),
+            trust: table.get("trust").and_then(|item| item.word(sink)),
         })
     }
 
@@ -228,6 +297,20 @@ impl Scene<'_, '_, '_> {
                         .help("use ASCII letters, digits and `-`"),
                 );
             }
+            let reserved = RESERVED_HEADERS.iter();
+            if let Some((_, help)) = reserved.into_iter().find(|(known, _)| {
+                name.eq_ignore_ascii_case(known)
+                    || known.ends_with('-')
+                        && name
+                            .get(..known.len())
+                            .is_some_and(|start| start.eq_ignore_ascii_case(known))
+            }) {
+                let message = format!("{} cannot be set here", quoted(name));
+                sink.report(
+                    item.misplaced(Kind::HeaderValueInvalid, message)
+                        .help(*help),
+                );
+            }
             if HeaderValue::from_str(value).is_err() {
                 sink.report(unsendable(item, &sink.subject(&item.path)));
             }
@@ -238,15 +321,75 @@ impl Scene<'_, '_, '_> {
         Some(NamedValues(headers))
     }
 
+    /// `"none"`, a URL, or the place of one that holds a password.
+    fn proxy(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Proxy> {
+        if self.has_program && !self.has_url {
+            sink.report(needs(item, Kind::RequiresUrl, "url", sink));
+        }
+        if item.is_table() {
+            return self.source(item, sink).map(Proxy::From);
+        }
+        let text = item.string(sink)?.trim();
+        if text.eq_ignore_ascii_case("none") {
+            return Some(Proxy::Direct);
+        }
+        let has_password = text.contains('@');
+        if has_password {
+            sink.hide(item.value());
+        }
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        let known = scheme.is_some_and(|scheme| PROXY_SCHEMES.contains(&scheme));
+        let has_host = Url::parse(text).is_ok_and(|url| url.has_host());
+        if has_password {
+            let message = format!("{} holds a user or password", sink.subject(&item.path));
+            sink.report(
+                item.bad(Kind::ValueInvalid, message).help(
+                    "write proxy = { env = \"NAME\" } and put the whole URL into that variable",
+                ),
+            );
+        } else if !known || !has_host {
+            let message = format!("{} is no URL of a proxy", sink.subject(&item.path));
+            sink.report(item.bad(Kind::ValueInvalid, message).help(
+                "write http://, https://, socks5:// or socks5h:// and its host and port, or \"none\"",
+            ));
+        }
+        Some(Proxy::Url(text.to_owned()))
+    }
+
     /// A credential needs a websocket, and an encrypted one unless it stays on this machine.
     fn travels(&self, item: &Item<'_, '_>, sink: &mut Sink<'_>) {
         let subject = sink.subject(&item.path);
-        if self.entry.get("program").is_some() && self.entry.get("url").is_none() {
+        if self.has_program && !self.has_url {
             sink.report(needs(item, Kind::RequiresUrl, "url", sink));
-        } else if self.endpoint.is_some_and(|endpoint| !endpoint.private()) {
+        } else if self
+            .endpoint
+            .as_ref()
+            .is_some_and(|endpoint| !endpoint.private())
+        {
             sink.report(insecure(item, &subject));
         }
     }
+}
+
+/// The digests of keys that a server may have.
+fn pins(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Vec<String>> {
+    let help = "write the SHA-256 of the server's public key in base64; a connection that fails \
+                for its certificate tells it";
+    let items = item.array(sink, "an array of strings")?;
+    if items.is_empty() {
+        let message = format!("{} pins no key", sink.subject(&item.path));
+        sink.report(item.bad(Kind::ValueInvalid, message).help(help));
+    }
+    let mut pins = Vec::with_capacity(items.len());
+    for item in &items {
+        let text = item.string(sink)?;
+        if let Err(error) = text.parse::<Pin>() {
+            let message = format!("{} is no pin: {error}", sink.subject(&item.path));
+            sink.report(item.bad(Kind::ValueInvalid, message).help(help));
+        }
+        pins.push(text.to_owned());
+    }
+    Some(pins)
 }
 
 fn command(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Vec<String>> {
@@ -322,6 +465,19 @@ fn restart(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<Restart> {
         max_attempts: table.get("max_attempts").and_then(|item| item.count(sink)),
         backoff: table.get("backoff_sec").and_then(|item| item.seconds(sink)),
     })
+}
+
+/// The name of a profile that can be compiled. Others would have to be passed over in silence.
+fn profile(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<String> {
+    let name = owned(item, sink)?;
+    if Profile::named(&name).is_none() {
+        let message = format!("{} names no profile there is", sink.subject(&item.path));
+        sink.report(
+            item.bad(Kind::ValueInvalid, message)
+                .help("write \"read-only\", \"workspace-write\" or \"danger-full-access\""),
+        );
+    }
+    Some(name)
 }
 
 fn owned(item: &Item<'_, '_>, sink: &mut Sink<'_>) -> Option<String> {

@@ -9,7 +9,10 @@ mod extension;
 mod ids;
 mod nearest;
 mod node;
+mod overlay;
 mod path;
+mod rendezvous;
+mod secrets;
 mod sink;
 mod transport;
 
@@ -19,8 +22,11 @@ use toml::de::DeTable;
 
 use super::{Config, DefaultEnvironment, Diagnostic, EnvironmentId, Kind};
 use entry::Entries;
+pub(super) use entry::KEYS as ENTRY_KEYS;
+pub(super) use extension::{KEYS as EXTENSION_KEYS, PROXY_SCHEMES, TOP_KEYS};
 use nearest::nearest;
 use node::{Item, Table, quoted};
+pub use overlay::overlay;
 use sink::{Finding, Sink};
 
 /// The key whose value no message and no excerpt may show.
@@ -33,8 +39,9 @@ const TOKEN_KEY: &str = "auth_bearer_token";
 pub fn parse(text: &str, config_dir: &Path) -> Result<Config, Vec<Diagnostic>> {
     let mut sink = Sink::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
+    secrets::hide_tokens(document.get_ref(), &mut sink);
     if !errors.is_empty() {
-        not_toml(text, document.get_ref(), &errors, &mut sink);
+        not_toml(text, &errors, &mut sink);
         return Err(sink.finish().err().unwrap_or_default());
     }
     let root = Table::root(document.get_ref());
@@ -72,7 +79,7 @@ fn read(root: &Table<'_, '_>, config_dir: &Path, sink: &mut Sink<'_>) -> Config 
         include_local,
         entries: entries.done,
         farstep,
-        warnings: Vec::new(),
+        ..Config::local_only()
     }
 }
 
@@ -123,8 +130,8 @@ fn default(
     DefaultEnvironment::Disabled
 }
 
-fn not_toml(text: &str, document: &DeTable<'_>, errors: &[toml::de::Error], sink: &mut Sink<'_>) {
-    hide_tokens(text, document, sink);
+fn not_toml(text: &str, errors: &[toml::de::Error], sink: &mut Sink<'_>) {
+    secrets::hide_lines_of_tokens(text, sink);
     let mut places: Vec<_> = errors
         .iter()
         .map(|error| {
@@ -149,28 +156,5 @@ fn not_toml(text: &str, document: &DeTable<'_>, errors: &[toml::de::Error], sink
             label: String::new(),
             help: None,
         });
-    }
-}
-
-/// Hides every token of a text that could not be parsed, and rather too much than too little.
-///
-/// Where a value ends is uncertain in a broken text, so each line that mentions the key is hidden
-/// to its end, and so is whatever value the recovery found.
-fn hide_tokens(text: &str, document: &DeTable<'_>, sink: &mut Sink<'_>) {
-    for (at, _) in text.match_indices(TOKEN_KEY) {
-        let from = at + TOKEN_KEY.len();
-        let length = text[from..].find('\n').unwrap_or(text.len() - from);
-        sink.hide(from..from + length);
-    }
-    let tables = document
-        .get("environments")
-        .and_then(|value| value.get_ref().as_array())
-        .into_iter()
-        .flatten()
-        .filter_map(|value| value.get_ref().as_table());
-    for table in tables {
-        if let Some(value) = table.get(TOKEN_KEY) {
-            sink.hide(value.span());
-        }
     }
 }

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::super::Kind;
 use super::super::extension::Word;
 use super::nearest::nearest;
+use super::secrets::hide_texts;
 use super::sink::{Finding, Sink};
 
 /// Longest duration kept. A longer one means "for ever" too, and sums of times stay in range.
@@ -91,6 +92,7 @@ impl<'a, 'i> Table<'a, 'i> {
                 None => format!("expected one of {}", list(names)),
             });
             let message = format!("unknown key {}", quoted(name));
+            hide_texts(item.value, item.node, sink);
             sink.report(Finding::new(Kind::UnknownField, &item.path, item.key, message).help(help));
         }
     }
@@ -128,6 +130,10 @@ impl<'a, 'i> Item<'a, 'i> {
             DeValue::Boolean(value) => Some(*value),
             _ => self.mismatch(sink, "true or false"),
         }
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.node, DeValue::Table(_))
     }
 
     pub(super) fn table(&self, sink: &mut Sink<'_>) -> Option<Table<'a, 'i>> {

@@ -11,6 +11,7 @@ use super::TOKEN_KEY;
 use super::endpoint::{Endpoint, UrlProblem};
 use super::entry::timeout;
 use super::node::{Item, Table, quoted};
+use super::rendezvous;
 use super::sink::{Finding, Sink};
 
 const URL_HELP: &str = "write an address such as ws://127.0.0.1:4512";
@@ -21,7 +22,8 @@ pub(super) fn read(
     config_dir: &Path,
     sink: &mut Sink<'_>,
 ) -> (Option<Transport>, Option<Endpoint>) {
-    one_of_both(table, sink);
+    let remote = rendezvous::key(table, sink);
+    one_of_both(table, remote.as_ref(), sink);
     companions(table, sink);
     // Everything is read whether or not it will be used, so that every error is told.
     let (url, endpoint) = table.get("url").and_then(|item| url(&item, sink)).unzip();
@@ -35,6 +37,10 @@ pub(super) fn read(
     let cwd = table
         .get("cwd")
         .and_then(|item| cwd(&item, config_dir, sink));
+    let (base, place) = remote
+        .and_then(|item| rendezvous::base(&item, sink))
+        .unzip();
+    let endpoint = endpoint.or(place);
     let transport = match (url, program) {
         (Some(url), _) => Some(Transport::WebSocket {
             url,
@@ -47,13 +53,27 @@ pub(super) fn read(
             env: env.unwrap_or_default(),
             cwd,
         }),
-        (None, None) => None,
+        (None, None) => base.map(|base| Transport::Rendezvous {
+            base,
+            connect_timeout,
+        }),
     };
     (transport, endpoint)
 }
 
-fn one_of_both(table: &Table<'_, '_>, sink: &mut Sink<'_>) {
+fn one_of_both(table: &Table<'_, '_>, remote: Option<&Item<'_, '_>>, sink: &mut Sink<'_>) {
     let subject = sink.subject(&table.path);
+    if let Some(remote) = remote {
+        if table.get("url").or(table.get("program")).is_some() {
+            let message = format!("{subject} has rendezvous beside url or program");
+            sink.report(
+                remote
+                    .misplaced(Kind::TransportConflict, message)
+                    .help("keep rendezvous for an executor without an open port"),
+            );
+        }
+        return;
+    }
     match (table.get("url"), table.get("program")) {
         (Some(url), Some(program)) => {
             // The one that came second must not be there.

@@ -54,6 +54,86 @@ fn our_own_credentials_follow_the_rules_of_the_token() {
 }
 
 #[test]
+fn what_secures_a_connection_is_whole_and_well_formed() {
+    let tls = |lines: &str| {
+        entry(&format!(
+            "url = \"wss://devbox\"\n[environments.farstep.tls]\n{lines}"
+        ))
+    };
+    complains(
+        &tls("client_cert_file = \"me.pem\""),
+        &["missing_field environments[0].farstep.tls.client_key_file 4:1"],
+    );
+    complains(
+        &tls("client_key_file = \"me.key\""),
+        &["missing_field environments[0].farstep.tls.client_cert_file 4:1"],
+    );
+    complains(
+        &tls("pin_sha256 = []"),
+        &["value_invalid environments[0].farstep.tls.pin_sha256 5:14"],
+    );
+    complains(
+        &tls("pin_sha256 = [\"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\", \"abc\"]"),
+        &["value_invalid environments[0].farstep.tls.pin_sha256[1] 5:63"],
+    );
+}
+
+#[test]
+fn headers_that_belong_to_somebody_else_are_refused_with_where_they_belong() {
+    for name in [
+        "Authorization",
+        "COOKIE",
+        "Host",
+        "Sec-WebSocket-Protocol",
+        "origin",
+    ] {
+        complains(
+            &entry(&format!(
+                "url = \"wss://devbox\"\nfarstep.headers.{name} = \"x\""
+            )),
+            &[&format!(
+                "header_value_invalid environments[0].farstep.headers.{name} 4:17"
+            )],
+        );
+    }
+    let fine = entry("url = \"wss://devbox\"\nfarstep.headers.X-Origin = \"x\"");
+    super::accepted(&fine);
+}
+
+#[test]
+fn a_proxy_is_a_url_without_a_password_or_the_place_of_one() {
+    let proxy = |value: &str| entry(&format!("url = \"ws://a\"\nfarstep.proxy = {value}"));
+    for value in [
+        "\"None\"",
+        "\"http://p:3128\"",
+        "\"socks5h://[::1]:1080\"",
+        "{ env = \"P\" }",
+    ] {
+        super::accepted(&proxy(value));
+    }
+    for value in [
+        "\"p:3128\"",
+        "\"ftp://p\"",
+        "\"http://\"",
+        "\"\"",
+        "\"http://me:x@p\"",
+    ] {
+        complains(
+            &proxy(value),
+            &["value_invalid environments[0].farstep.proxy 4:17"],
+        );
+    }
+    complains(
+        &proxy("{ env = \"P\", file = \"p\" }"),
+        &["secret_source_conflict environments[0].farstep.proxy.file 4:30"],
+    );
+    complains(
+        &entry("program = \"p\"\nfarstep.proxy = \"none\""),
+        &["requires_url environments[0].farstep.proxy 4:9"],
+    );
+}
+
+#[test]
 fn our_own_words_labels_and_numbers_have_few_values() {
     let farstep = |line: &str| entry(&format!("program = \"p\"\n[environments.farstep]\n{line}"));
     for (line, key, column) in [

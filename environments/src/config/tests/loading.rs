@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::{Config, FILE_NAME, LoadError, discover, from_variables, load};
+use super::super::{
+    Config, FILE_NAME, LoadError, OVERLAY_NAME, Places, discover, from_variables, load,
+};
 use super::{places, told};
 
 fn folder_with(bytes: &[u8]) -> tempfile::TempDir {
@@ -28,6 +30,13 @@ const NO_VARIABLES: fn(&str) -> Option<String> = |_| None;
 
 fn url_variable(value: &'static str) -> impl Fn(&str) -> Option<String> {
     move |name| (name == "CODEX_EXEC_SERVER_URL").then(|| value.to_owned())
+}
+
+fn discover_in(
+    folder: &Path,
+    variables: impl Fn(&str) -> Option<String>,
+) -> Result<Config, LoadError> {
+    discover(&Places::only(folder), variables)
 }
 
 #[test]
@@ -132,13 +141,13 @@ fn an_invalid_file_names_itself_in_every_complaint() {
 fn without_a_file_a_variable_may_name_one_executor() {
     let empty = tempfile::tempdir().unwrap();
     let found = |value| {
-        discover(empty.path(), url_variable(value))
+        discover_in(empty.path(), url_variable(value))
             .unwrap()
             .to_json()
     };
     let local = Config::local_only().to_json();
     assert_eq!(
-        discover(empty.path(), NO_VARIABLES).unwrap().to_json(),
+        discover_in(empty.path(), NO_VARIABLES).unwrap().to_json(),
         local
     );
     assert_eq!(found("  "), local);
@@ -171,7 +180,7 @@ fn without_a_file_a_variable_may_name_one_executor() {
 #[test]
 fn beside_a_file_the_variable_counts_for_nothing_and_is_mentioned() {
     let folder = folder_with(b"include_local = false\n");
-    let config = discover(folder.path(), url_variable("ws://a")).unwrap();
+    let config = discover_in(folder.path(), url_variable("ws://a")).unwrap();
     assert!(config.entries.is_empty());
     assert_eq!(places(&config.warnings), ["legacy_variable_ignored - 1:1"]);
     assert_eq!(
@@ -179,6 +188,93 @@ fn beside_a_file_the_variable_counts_for_nothing_and_is_mentioned() {
         "environments.toml:1:1: warning[legacy_variable_ignored]: CODEX_EXEC_SERVER_URL is set, \
          but this file counts\n  help: add the executor to this file, or unset the variable"
     );
-    let config = discover(folder.path(), url_variable(" ")).unwrap();
+    let config = discover_in(folder.path(), url_variable(" ")).unwrap();
     assert_eq!(places(&config.warnings), [""; 0]);
+}
+
+#[test]
+fn the_file_of_codex_counts_when_we_have_none_and_ours_is_laid_over_it() {
+    let (own, codex) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let places = Places {
+        own: own.path().to_owned(),
+        codex: Some(codex.path().to_owned()),
+    };
+    let ids = |config: &Config| -> Vec<String> {
+        let ids = config.entries.iter().map(|entry| entry.id.to_string());
+        ids.collect()
+    };
+    let write = |folder: &tempfile::TempDir, name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    let file =
+        |id: &str| format!("[[environments]]\nid = \"{id}\"\nprogram = \"p\"\ncwd = \"x\"\n");
+    write(&codex, FILE_NAME, &file("theirs"));
+    let overlay = "[overlay.theirs]\ncwd = \"/srv\"\n[overlay.Theirs]\nos = \"linux\"\n\
+                   [farstep]\nhot_reload = true\n";
+    write(&own, OVERLAY_NAME, overlay);
+    let config = discover(&places, NO_VARIABLES).unwrap();
+    assert_eq!(ids(&config), ["theirs"]);
+    assert_eq!(config.file, Some(codex.path().join(FILE_NAME)));
+    assert_eq!(config.farstep.hot_reload, Some(true));
+    let cwd = config.entries[0].farstep.cwd.as_ref();
+    assert_eq!(cwd.map(|cwd| cwd.as_str()), Some("file:///srv"));
+    assert_eq!(
+        config.told_warnings(),
+        ["environments.farstep.toml:3:10: warning[overlay_unknown]: \
+          there is no environment `Theirs` to lay this over\n  \
+          3 | [overlay.Theirs]\n    |          ^^^^^^\n  \
+          help: did you mean `theirs`? ids are case-sensitive"]
+    );
+
+    write(&own, FILE_NAME, &file("ours"));
+    assert_eq!(ids(&discover(&places, NO_VARIABLES).unwrap()), ["ours"]);
+    let files = places.files();
+    assert_eq!(files.len(), 4);
+    assert!(files.contains(&codex.path().join(OVERLAY_NAME)));
+}
+
+#[test]
+fn an_overlay_replaces_key_by_key_under_the_rules_of_the_entry_and_its_errors_have_its_name() {
+    let folder = folder_with(
+        b"[[environments]]\nid = \"a\"\nurl = \"wss://a\"\nauth_bearer_token = \"x\"\n\
+          [environments.farstep]\nos = \"windows\"\narch = \"x86_64\"\n\
+          [[environments]]\nid = \"b\"\nprogram = \"p\"\n",
+    );
+    let path = folder.path().join(OVERLAY_NAME);
+    std::fs::write(
+        &path,
+        "[overlay.a]\narch = \"arm\"\ntls.ca_file = \"ca.pem\"\ncwd = 'C:\\src'\n",
+    )
+    .unwrap();
+    let config = load(folder.path()).unwrap();
+    let laid = &config.entries[0].farstep;
+    assert_eq!(laid.arch.as_deref(), Some("arm"));
+    let ca = laid.tls.as_ref().and_then(|tls| tls.ca_file.clone());
+    assert_eq!(ca, Some(folder.path().join("ca.pem")));
+
+    std::fs::write(
+        &path,
+        "environments = []\n[overlay.a]\ncwd = \"/srv\"\nauth.bearer.env = \"T\"\n\
+         [overlay.b]\nproxy = \"none\"\n",
+    )
+    .unwrap();
+    let LoadError::Invalid {
+        path: told_of,
+        diagnostics,
+    } = load(folder.path()).unwrap_err()
+    else {
+        panic!("not invalid");
+    };
+    assert_eq!(told_of, path);
+    assert_eq!(
+        places(&diagnostics),
+        [
+            "unknown_field environments 1:1",
+            "path_convention_mismatch overlay.a.cwd 3:7",
+            "secret_source_conflict overlay.a.auth.bearer 4:6",
+            "requires_url overlay.b.proxy 6:1",
+        ],
+        "{}",
+        told(&diagnostics)
+    );
 }

@@ -39,7 +39,7 @@ ca_file = "tls/ca.pem"
 client_cert_file = "/etc/tls/me.pem"
 client_key_file = "tls/me.key"
 server_name = "devbox.internal"
-pin_sha256 = ["0011"]
+pin_sha256 = ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]
 [environments.farstep.headers]
 X-Team = "core"
 [environments.farstep.env]
@@ -103,7 +103,7 @@ fn every_key_reaches_the_normalised_form() {
                             "client_cert_file": "/etc/tls/me.pem",
                             "client_key_file": "/config/tls/me.key",
                             "server_name": "devbox.internal",
-                            "pin_sha256": ["0011"],
+                            "pin_sha256": ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="],
                         },
                         "headers": {"X-Team": "core"},
                         "env": {

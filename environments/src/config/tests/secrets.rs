@@ -77,8 +77,30 @@ fn an_error_on_the_line_of_a_secret_does_not_show_it() {
         "url = \"wss://a\"\nfarstep.headers = {{ X = \"{SECRET}\\n\", N = 1 }}"
     )));
     keeps_quiet(&entry(&format!(
+        "url = \"wss://a\"\nfarstep.proxy = \"http://me:{SECRET}@p\""
+    )));
+    keeps_quiet(&entry(&format!(
         "url = \"wss://a\"\nfarstep.env.set = {{ X = \"{SECRET}\", N = 1 }}"
     )));
+}
+
+#[test]
+fn a_token_in_the_wrong_table_is_not_shown_either() {
+    let token = format!("auth_bearer_token = \"{SECRET}\"\n");
+    let entry = "[[environments]]\nid = \"a\"\nurl = \"wss://a\"\n";
+    for misplaced in [
+        token.clone(),
+        format!("[farstep]\n{token}"),
+        format!("{entry}[environments.farstep]\n{token}"),
+        format!("{entry}[environments.farstep.tls]\n{token}"),
+        format!("{entry}farstep = [[{{ {} }}]]\n", token.trim()),
+        format!("[environments]\n{token}"),
+        // Nor where its name is misspelt.
+        format!("{entry}auth_bearer_tokn = \"{SECRET}\"\n"),
+        format!("{entry}bearer = {{ token = [\"{SECRET}\"] }}\n"),
+    ] {
+        keeps_quiet(&misplaced);
+    }
 }
 
 #[test]

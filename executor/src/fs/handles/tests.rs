@@ -220,3 +220,18 @@ fn an_id_closed_while_its_file_opens_stays_closed() {
     handles.discard("h", &handle);
     assert!(matches!(handles.get("h"), Err(HandleError::Unknown(_))));
 }
+
+#[test]
+fn an_update_keeps_what_is_there_and_can_cut_it_or_fill_it_up_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let update = |length, offset, block: &[u8]| {
+        let handle = Handle::open(&path, Mode::Update { length }).unwrap();
+        handle.write_block(offset, block).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    assert_eq!(update(None, 0, b"hello"), b"hello");
+    assert_eq!(update(None, 1, b"a"), b"hallo");
+    assert_eq!(update(Some(3), 4, b"x"), b"hal\0x");
+    assert_eq!(update(Some(6), 0, b"H"), b"Hal\0x\0");
+}

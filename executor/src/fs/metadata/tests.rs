@@ -32,8 +32,10 @@ fn the_target_is_described_and_the_link_is_told() {
         size: 5,
         created_at_ms: unix_ms(at("f").metadata().unwrap().created()),
         modified_at_ms: 1_600_000_000_500,
+        mode: files::mode_of(&at("f").metadata().unwrap()),
     };
     assert_eq!(file, expected);
+    assert!(file.mode.is_some_and(|mode| mode & !0o777 == 0));
     assert_eq!(
         metadata(&at("link"), Links::Follow).unwrap(),
         Metadata {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use farstep_path_uri::PathUri;
 
+use crate::os::files;
+
 /// Where a directory is.
 #[derive(Debug)]
 pub(super) enum Location {
@@ -40,8 +42,13 @@ impl Location {
     /// Appends the directory's own URI.
     pub(super) fn push_uri(&self, out: &mut String) {
         match self {
-            Location::Ordinary(uri) if uri == ROOT => out.push_str("file:///"),
-            Location::Ordinary(uri) => out.push_str(uri),
+            Location::Ordinary(uri) => {
+                out.push_str(uri);
+                // Of a root the slash is a part.
+                if uri == ROOT || is_drive(uri) {
+                    out.push('/');
+                }
+            }
             Location::Opaque(path) => push_whole(out, path),
         }
     }
@@ -49,8 +56,8 @@ impl Location {
     /// Appends what tells an entry of this directory from the others.
     pub(super) fn push_entry(&self, name: &OsStr, out: &mut String) -> Spelling {
         match self {
-            Location::Ordinary(uri) if uri == ROOT && looks_like_a_drive(name) => {
-                push_whole(out, &Path::new("/").join(name));
+            Location::Ordinary(uri) if !self.spells(name) => {
+                push_whole(out, &path_of(uri).join(name));
                 Spelling::WholeUri
             }
             Location::Ordinary(_) => {
@@ -64,11 +71,18 @@ impl Location {
         }
     }
 
+    /// Whether the escaped name says what the name is.
+    fn spells(&self, name: &OsStr) -> bool {
+        let is_text = files::NAMES_ARE_BYTES || name.to_str().is_some();
+        let at_root = matches!(self, Location::Ordinary(uri) if uri == ROOT);
+        is_text && !(at_root && looks_like_a_drive(name))
+    }
+
     /// The location of a directory in this one.
     pub(super) fn child(&self, name: &OsStr) -> Location {
         match self {
-            Location::Ordinary(uri) if uri == ROOT && looks_like_a_drive(name) => {
-                Location::Opaque(Path::new("/").join(name))
+            Location::Ordinary(uri) if !self.spells(name) => {
+                Location::Opaque(path_of(uri).join(name))
             }
             Location::Ordinary(uri) => {
                 let mut uri = format!("{uri}/");
@@ -78,6 +92,25 @@ impl Location {
             Location::Opaque(path) => Location::Opaque(path.join(name)),
         }
     }
+}
+
+/// The path that has this URI, without a slash at its end.
+fn path_of(uri: &str) -> PathBuf {
+    let whole = if uri == ROOT || is_drive(uri) {
+        PathUri::parse(&format!("{uri}/"))
+    } else {
+        PathUri::parse(uri)
+    };
+    // It was made of a path of this machine.
+    whole
+        .ok()
+        .and_then(|uri| uri.to_host().ok())
+        .unwrap_or_default()
+}
+
+fn is_drive(uri: &str) -> bool {
+    uri.strip_prefix("file:///")
+        .is_some_and(|name| looks_like_a_drive(OsStr::new(name)))
 }
 
 fn without_slash(uri: &str) -> &str {

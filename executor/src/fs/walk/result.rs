@@ -32,13 +32,22 @@ struct Packed {
     /// Where the name ends in `names`; it begins where the one before ends.
     end: usize,
     spelling: Spelling,
-    is_directory: bool,
+    kind: EntryKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkEntry {
     pub uri: String,
-    pub is_directory: bool,
+    pub kind: EntryKind,
+}
+
+/// What an entry is listed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    Directory,
+    File,
+    Link,
+    Other,
 }
 
 /// What could not be inspected, and why.
@@ -64,7 +73,7 @@ impl Walk {
                 Some(prefix) => format!("{prefix}/{name}"),
                 None => name.to_owned(),
             },
-            is_directory: entry.is_directory,
+            kind: entry.kind,
         })
     }
 
@@ -84,10 +93,11 @@ impl Walk {
                 out.push(b'/');
             }
             out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(if entry.is_directory {
-                b"\",\"kind\":\"directory\"},".as_slice()
-            } else {
-                b"\",\"kind\":\"file\"},"
+            out.extend_from_slice(match entry.kind {
+                EntryKind::Directory => b"\",\"kind\":\"directory\"},".as_slice(),
+                EntryKind::File => b"\",\"kind\":\"file\"},",
+                EntryKind::Link => b"\",\"kind\":\"farstepLink\"},",
+                EntryKind::Other => b"\",\"kind\":\"farstepOther\"},",
             });
         }
         json::end_list(out);
@@ -127,14 +137,6 @@ impl Walk {
         self.directories.len() - 1
     }
 
-    pub(super) fn add_file(&mut self, directory: usize, name: &OsStr) -> ControlFlow<()> {
-        self.add(directory, name, false)
-    }
-
-    pub(super) fn add_directory(&mut self, directory: usize, name: &OsStr) -> ControlFlow<()> {
-        self.add(directory, name, true)
-    }
-
     /// The index under which the entries of a directory are added that is to be entered.
     pub(super) fn will_enter(&mut self, directory: usize, name: &OsStr) -> usize {
         let child = self
@@ -164,7 +166,12 @@ impl Walk {
         ControlFlow::Continue(())
     }
 
-    fn add(&mut self, directory: usize, name: &OsStr, is_directory: bool) -> ControlFlow<()> {
+    pub(super) fn add(
+        &mut self,
+        directory: usize,
+        name: &OsStr,
+        kind: EntryKind,
+    ) -> ControlFlow<()> {
         let Some(location) = self.directories.get(directory) else {
             return ControlFlow::Continue(());
         };
@@ -184,7 +191,7 @@ impl Walk {
             directory,
             end,
             spelling,
-            is_directory,
+            kind,
         });
         ControlFlow::Continue(())
     }

@@ -15,6 +15,7 @@ const OPTIONS: WalkOptions = WalkOptions {
     max_entries: 1000,
     follow_directory_symlinks: false,
     prune_hidden_directories: false,
+    everything: false,
 };
 
 const FOLLOWING: WalkOptions = WalkOptions {
@@ -42,7 +43,13 @@ fn names(root: &Path, walk: &Walk) -> Vec<String> {
             .to_str()
             .unwrap()
             .to_owned();
-        if entry.is_directory { name + "/" } else { name }
+        let mark = match entry.kind {
+            EntryKind::Directory => "/",
+            EntryKind::File => "",
+            EntryKind::Link => "@",
+            EntryKind::Other => "?",
+        };
+        name + mark
     };
     walk.entries().map(name).collect()
 }
@@ -189,6 +196,34 @@ fn what_is_neither_file_nor_directory_is_left_out() {
 }
 
 #[test]
+fn who_asks_for_everything_is_told_links_and_special_files_too() {
+    let dir = small_tree();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("fifo"), mode).unwrap();
+    for (target, name) in [("a", "b/file"), ("..", "b/up"), ("nowhere", "b/nowhere")] {
+        symlink(target, dir.path().join(name)).unwrap();
+    }
+    let everything = WalkOptions {
+        everything: true,
+        max_depth: 1,
+        ..OPTIONS
+    };
+    let all = [
+        ".git/",
+        "a",
+        "b/",
+        "fifo?",
+        ".git/config",
+        "b/deep/",
+        "b/file@",
+        "b/nowhere@",
+        "b/up@",
+        "b/x",
+    ];
+    assert_eq!(run(dir.path(), everything), found(all, false));
+}
+
+#[test]
 fn hidden_directories_can_be_listed_without_entering() {
     let dir = small_tree();
     let pruned = WalkOptions {
@@ -276,24 +311,60 @@ fn a_root_that_is_no_directory_is_an_empty_walk() {
 #[test]
 fn a_directory_that_cannot_be_opened_is_reported_and_the_walk_goes_on() {
     let dir = small_tree();
-    let mut walker = Walker::new(
-        dir.path(),
-        Directory::open_itself(dir.path(), false).unwrap(),
-        &OPTIONS,
-    );
-    let index = walker.found.will_enter(0, "gone".as_ref());
-    walker.queue.push_front(Pending {
+    let root = Directory::open_itself(dir.path(), false).unwrap();
+    let mut found = Walk::default();
+    let top = found.add_root(dir.path());
+    let queue = Ahead::new(Pending {
         relative: "gone".into(),
-        index,
+        index: found.will_enter(top, "gone".as_ref()),
         depth: 1,
     });
-    let walk = walker.run();
+    queue.push(vec![Pending {
+        relative: ".".into(),
+        index: top,
+        depth: 0,
+    }]);
+    let walk = Walker::new(&root, found, &queue, &OPTIONS).run(|| {});
     let gone = PathUri::from_host(&dir.path().join("gone"))
         .unwrap()
         .to_string();
     let message = "No such file or directory (os error 2)".to_owned();
     assert_eq!(walk.failures(), [WalkFailure { uri: gone, message }]);
     assert_eq!((walk.entries().count(), walk.truncated), (8, false));
+}
+
+#[test]
+fn a_walk_with_helpers_finds_what_it_finds_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..400_u32 {
+        let inner = format!("{}/{}/{}", number % 7, number % 31, number % 3);
+        let inner = dir.path().join(inner);
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(inner.join(format!("{:03}", number * 37 % 400)), "").unwrap();
+    }
+    let root = Directory::open_itself(dir.path(), false).unwrap();
+    let walked = |options: &WalkOptions, worth_help| {
+        let walk = walk_below(dir.path(), &root, options, worth_help);
+        assert_eq!(walk.failures(), []);
+        (names(dir.path(), &walk), walk.truncated)
+    };
+    for (max_depth, max_directories, max_entries) in [
+        (16, 10_000, 50_000),
+        (1, 9, 5000),
+        (16, 100, 5000),
+        (16, 1000, 555),
+    ] {
+        let options = WalkOptions {
+            max_depth,
+            max_directories,
+            max_entries,
+            ..OPTIONS
+        };
+        let alone = walked(&options, Duration::MAX);
+        for _ in 0..10 {
+            assert_eq!(walked(&options, Duration::ZERO), alone);
+        }
+    }
 }
 
 #[test]
@@ -358,7 +429,7 @@ fn a_reply_is_cut_before_it_grows_too_large() {
     let name = "n".repeat(1000);
     let each = "file:///srv/".len() + 1000 + 64;
     let mut added = 0;
-    while walk.add_file(root, name.as_ref()).is_continue() {
+    while walk.add(root, name.as_ref(), EntryKind::File).is_continue() {
         added += 1;
     }
     assert_eq!(
@@ -391,8 +462,8 @@ proptest! {
         for (place, name, is_directory) in &items {
             let index = place.index(paths.len());
             let added = match is_directory {
-                true => walk.add_directory(index, name.as_ref()),
-                false => walk.add_file(index, name.as_ref()),
+                true => walk.add(index, name.as_ref(), EntryKind::Directory),
+                false => walk.add(index, name.as_ref(), EntryKind::File),
             };
             prop_assert!(added.is_continue());
             let kind = if *is_directory { "directory" } else { "file" };

@@ -45,6 +45,39 @@ fn longer_and_shorter_content_replaces_all_of_the_old() {
     }
 }
 
+/// A content that turns out to be none after its first bytes.
+struct Unsound;
+
+impl Content for Unsound {
+    fn size(&self) -> u64 {
+        10_000
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        visit(&[0; 5000])?;
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn is_sound(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_content_that_turns_out_to_be_none_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("alone"), "old").unwrap();
+    std::fs::write(at("linked"), "old").unwrap();
+    std::fs::hard_link(at("linked"), at("again")).unwrap();
+    for name in ["alone", "linked", "new"] {
+        assert!(write(&at(name), &Unsound, Links::Follow).is_err());
+    }
+    let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+    assert_eq!([read("alone"), read("linked"), read("again")], ["old"; 3]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+}
+
 #[test]
 fn writing_nothing_to_an_empty_file_is_still_a_change() {
     let file = tempfile::NamedTempFile::new().unwrap();

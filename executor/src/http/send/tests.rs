@@ -50,6 +50,30 @@ impl Origin {
     }
 }
 
+/// A name server that changes its mind: each question takes the next answer.
+struct Fickle {
+    answers: Mutex<std::collections::VecDeque<Vec<SocketAddr>>>,
+}
+
+impl Fickle {
+    fn new<const N: usize>(answers: [Vec<SocketAddr>; N]) -> Fickle {
+        Fickle {
+            answers: Mutex::new(answers.into()),
+        }
+    }
+
+    fn unasked(&self) -> usize {
+        self.answers.lock().unwrap().len()
+    }
+}
+
+impl Resolve for Fickle {
+    async fn resolve(&self, _name: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        let next = self.answers.lock().unwrap().pop_front();
+        next.ok_or_else(|| io::Error::other("asked once too often"))
+    }
+}
+
 fn redirect_to(location: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
 }
@@ -173,6 +197,101 @@ async fn redirects_are_counted_and_lead_nowhere_forbidden() {
             SendError::OffLimits { .. } => assert!(is_address, "{location}"),
             SendError::Redirect(_) => assert!(!is_address, "{location}"),
             other => panic!("{location}: {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_mind_is_dialled_as_it_was_judged() {
+    let origin = Origin::new(|_| FINE.to_owned()).await;
+    let metadata = SocketAddr::from(([169, 254, 169, 254], 80));
+    let names = Fickle::new([vec![origin.address], vec![metadata]]);
+    let settings = Settings::default();
+    let request = || prepared(json!({"url": "http://rebound.example/"}));
+    let (head, _) = send_by(request(), &settings, &names).await.unwrap();
+    assert_eq!((head.status, origin.heard().len()), (200, 1));
+    // One question for the connection that was made: the second answer is still to be given.
+    assert_eq!(names.unasked(), 1);
+    let refused = send_by(request(), &settings, &names).await.unwrap_err();
+    assert!(
+        matches!(refused, SendError::OffLimits { .. }),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_asks_again_where_its_name_leads() {
+    let origin = Origin::new(|_| redirect_to("http://rebound.example/token")).await;
+    let settings = Settings {
+        deny: vec!["127.9.0.0/16".parse().unwrap()],
+        ..Settings::default()
+    };
+    for turned in [
+        "169.254.169.254",
+        "127.9.9.9",
+        "::ffff:169.254.169.254",
+        "fd00:ec2::254",
+    ] {
+        let turned = SocketAddr::new(turned.parse().unwrap(), 80);
+        let names = Fickle::new([vec![origin.address], vec![turned]]);
+        let request = prepared(json!({"url": "http://rebound.example/"}));
+        match send_by(request, &settings, &names).await.unwrap_err() {
+            SendError::OffLimits { address, .. } => assert_eq!(address, turned.ip()),
+            other => panic!("{turned}: {other}"),
+        }
+        assert_eq!(names.unasked(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_a_forbidden_address_too_is_not_dialled_at_all() {
+    let origin = Origin::new(|_| FINE.to_owned()).await;
+    let metadata = SocketAddr::from(([169, 254, 169, 254], 80));
+    let names = Fickle::new([vec![origin.address, metadata]]);
+    let request = prepared(json!({"url": "http://both.example/"}));
+    let refused = send_by(request, &Settings::default(), &names).await;
+    assert!(
+        matches!(refused, Err(SendError::OffLimits { .. })),
+        "{refused:?}"
+    );
+    assert!(origin.heard().is_empty());
+}
+
+/// Whatever a URL's reader takes for an address is one, and is judged; no name server is asked.
+#[tokio::test]
+async fn an_address_is_judged_in_every_form_a_url_may_give_it() {
+    let settings = Settings {
+        is_exposed: true,
+        ..Settings::default()
+    };
+    for (host, address) in [
+        ("2130706433", "127.0.0.1"),
+        ("0177.0.0.1", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("0x7f000001", "127.0.0.1"),
+        ("127.1", "127.0.0.1"),
+        ("127.0.0.1.", "127.0.0.1"),
+        ("%31%32%37.0.0.1", "127.0.0.1"),
+        ("\u{ff11}27.0.0.1", "127.0.0.1"),
+        ("0", "0.0.0.0"),
+        ("[::]", "::"),
+        ("[::1]", "::1"),
+        ("[0:0:0:0:0:0:0:1]", "::1"),
+        ("[::ffff:7f00:1]", "::ffff:127.0.0.1"),
+        ("[::ffff:0.0.0.0]", "::ffff:0.0.0.0"),
+        ("2852039166", "169.254.169.254"),
+        ("0xa9.0376.43518", "169.254.169.254"),
+        ("[64:ff9b::a9fe:a9fe]", "64:ff9b::a9fe:a9fe"),
+        ("1684301000", "100.100.100.200"),
+    ] {
+        let names = Fickle::new([]);
+        let request = prepared(json!({"url": format!("http://{host}:1/")}));
+        let address: IpAddr = address.parse().unwrap();
+        match send_by(request, &settings, &names).await.unwrap_err() {
+            SendError::OffLimits {
+                address: judged, ..
+            } => assert_eq!(judged, address, "{host}"),
+            other => panic!("{host}: {other}"),
         }
     }
 }

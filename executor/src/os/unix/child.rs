@@ -15,8 +15,9 @@ use tokio::io::Interest;
 use super::contain::Origin;
 use super::input::Input;
 use super::output::Output;
-use super::terminal::{self, WindowSize};
+use super::terminal;
 use super::watch::{Readiness, Watch};
+use crate::os::shared::WindowSize;
 
 /// What a shell adds to the number of a signal that ended a program.
 const SIGNAL_BASE: i32 = 128;
@@ -43,6 +44,20 @@ pub struct Group {
     origin: Origin,
     /// `None` once the program was waited for: from then on its number may mean somebody else.
     running: Mutex<Option<Leader>>,
+}
+
+/// Whether programs can be told everything there is a [`Notice`] for.
+pub const HAS_NOTICES: bool = true;
+
+/// What a program is told beside Ctrl-C, and may heed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// To end in an orderly way.
+    Terminate,
+    /// That its terminal has gone.
+    Hangup,
+    /// What Ctrl-\ does.
+    Quit,
 }
 
 /// What exists while the program at the head of a group is not waited for.
@@ -80,6 +95,16 @@ impl Group {
     /// What Ctrl-C does. False if the program had ended already.
     pub fn interrupt(&self) -> bool {
         self.signal(Signal::INT, false)
+    }
+
+    /// Sends what a program may heed. False if it had ended already.
+    pub fn notify(&self, notice: Notice) -> bool {
+        let signal = match notice {
+            Notice::Terminate => Signal::TERM,
+            Notice::Hangup => Signal::HUP,
+            Notice::Quit => Signal::QUIT,
+        };
+        self.signal(signal, false)
     }
 
     /// Changes the size of its terminal, if it has one.

@@ -28,7 +28,6 @@ mod mark;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(target_os = "linux")]
-mod slim;
 #[cfg(target_os = "linux")]
 mod sweep;
 

@@ -9,7 +9,16 @@ use std::ptr;
 use rustix::fs::{Access, access};
 
 /// Where programs are looked for when an environment has no `PATH`.
-pub const DEFAULT_PATH: &str = "/bin:/usr/bin";
+pub(super) const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// What a login sets, and nothing else.
+pub const CORE_VARIABLES: &[&str] = &[
+    "PATH", "SHELL", "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "USER",
+    "USERNAME", "TMPDIR", "TEMP", "TMP", "TZ",
+];
+
+/// Whether `Path` and `PATH` are one variable.
+pub const VARIABLES_IGNORE_CASE: bool = false;
 
 /// Longest entry of the user database we accept; more is a broken database.
 const USER_ENTRY_MAX: usize = 16 * 1024;

@@ -16,32 +16,15 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
+pub use crate::os::shared::{Kind, Links};
 pub use contents::{copy_contents, read_at, read_once, write_at};
 pub use nofollow::make_directories_without_links;
 pub use replace::{Draft, Place};
-
-/// What a lookup does with symbolic links in any component of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Links {
-    Follow,
-    Refuse,
-}
-
-/// What a directory entry or an open file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    File,
-    Directory,
-    Symlink,
-    /// A FIFO, a socket or a device.
-    Special,
-    /// The file system does not say in its listings; a lookup can tell.
-    Unknown,
-}
 
 /// One file, whatever its name: the device and the number on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +47,9 @@ pub struct Facts {
     /// How many names it has.
     pub names: u64,
 }
+
+/// Whether names are bytes, or text that may be broken.
+pub const NAMES_ARE_BYTES: bool = true;
 
 /// Looking up names below a directory needs no right to list it.
 #[cfg(target_os = "linux")]
@@ -135,6 +121,44 @@ pub fn set_mode(file: &impl AsFd, mode: u32) -> io::Result<()> {
         file,
         Mode::from_raw_mode(mode as RawMode),
     )?)
+}
+
+/// Sets the permission bits of what a path leads to.
+pub fn set_mode_at(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// Sets when what a path leads to was changed last. Its owner may, without any right to read it.
+pub fn set_modified_at(path: &Path, modified: SystemTime) -> io::Result<()> {
+    let (seconds, nanoseconds) = match modified.duration_since(UNIX_EPOCH) {
+        Ok(since) => (i64::try_from(since.as_secs()), since.subsec_nanos()),
+        // The nanoseconds count upwards all the same.
+        Err(before) => {
+            let before = before.duration();
+            let up = before.as_secs() + u64::from(before.subsec_nanos() > 0);
+            let nanoseconds = (1_000_000_000 - before.subsec_nanos()) % 1_000_000_000;
+            (i64::try_from(up).map(|up| -up), nanoseconds)
+        }
+    };
+    let seconds = seconds.map_err(|_| io::ErrorKind::InvalidInput)?;
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanoseconds.into(),
+        },
+    };
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::empty())?)
+}
+
+/// The nine permission bits, where the system has such.
+pub fn mode_of(metadata: &std::fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(metadata.permissions().mode() & 0o777)
 }
 
 /// The name whose bytes a listing gave.

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::Rlimit;
 
 /// What core dumps were limited to before; programs get it back.
 static CORE_BEFORE: OnceLock<Rlimit> = OnceLock::new();
@@ -11,23 +11,10 @@ static CORE_BEFORE: OnceLock<Rlimit> = OnceLock::new();
 /// its memory and environment. Programs it starts are not touched by either. Call it before there
 /// is a secret in memory.
 pub fn harden() {
-    let before = getrlimit(Resource::Core);
-    let none = Rlimit {
-        current: Some(0),
-        ..before
-    };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps stay as they are");
-    } else {
+    if let Some(before) = farstep_harden::no_core_dumps() {
         let _ = CORE_BEFORE.set(before);
     }
-    #[cfg(target_os = "linux")]
-    {
-        let never = rustix::process::DumpableBehavior::NotDumpable;
-        if let Err(error) = rustix::process::set_dumpable_behavior(never) {
-            tracing::warn!(%error, "memory can be read by processes of the same user");
-        }
-    }
+    farstep_harden::close();
 }
 
 /// The limit of core dumps for a program, if ours is another one.

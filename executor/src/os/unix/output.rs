@@ -1,31 +1,19 @@
 //! The reading end of a program's output.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use rustix::io::Errno;
 use tokio::io::Interest;
 
-use super::pipe;
+use super::pipe::{self, Relay};
 use super::watch::{Readiness, Watch};
+use crate::os::shared::Read;
 
 /// What one read asks for. Larger pieces gain nothing measurable, smaller ones lose throughput.
 pub const READ_MAX: usize = 128 * 1024;
-
-/// What one attempt to read found.
-#[derive(Debug)]
-pub enum Read {
-    /// Some bytes were added to the buffer, fewer than fit: there is nothing more right now.
-    Some,
-    /// As many bytes were added to the buffer as fit: there may be more.
-    Filled,
-    /// Nothing right now.
-    Nothing,
-    /// Nothing any more: every writer has closed its end.
-    End,
-}
 
 /// One output of a running program. Needs a tokio runtime around it only while it is polled.
 #[derive(Debug)]
@@ -33,6 +21,8 @@ pub struct Output {
     watch: Watch,
     terminal: bool,
     size: Size,
+    /// What a large pipe is read through.
+    relay: Option<Relay>,
 }
 
 /// How much the pipe holds.
@@ -49,6 +39,7 @@ impl Output {
             watch: Watch::new(fd, Interest::READABLE),
             terminal: false,
             size: Size::Ordinary,
+            relay: None,
         }
     }
 
@@ -65,21 +56,23 @@ impl Output {
         self.terminal
     }
 
-    /// Reads once into the free space of `buffer`, when there is something to read. Watches the
-    /// descriptor if nobody does yet. Never ready with [`Read::Nothing`].
+    /// Reads once into the free space of `buffer`, at most `max` bytes, when there is something to
+    /// read. Watches the descriptor if nobody does yet. Never ready with [`Read::Nothing`].
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
+        max: usize,
     ) -> Poll<io::Result<Read>> {
         if self.is_ended() {
             return Poll::Ready(Ok(Read::End));
         }
-        let terminal = self.terminal;
+        let (terminal, relay) = (self.terminal, self.relay.as_ref());
         let outcome = self.watch.poll(cx, |fd| {
-            let outcome = read_into(fd, buffer, terminal);
+            let outcome = read_into(fd, relay, buffer, max, terminal);
             let readiness = match outcome {
-                Ok(Read::Some) => Readiness::UsedUp,
+                // Less than was asked for may also mean that a relay had no more pages free.
+                Ok(Read::Some) if relay.is_none() => Readiness::UsedUp,
                 _ => Readiness::Remains,
             };
             (outcome, readiness)
@@ -87,12 +80,14 @@ impl Output {
         outcome.map(|outcome| self.judge(outcome))
     }
 
-    /// Reads once into the free space of `buffer`, if there is something to read.
-    pub fn read_now(&mut self, buffer: &mut BytesMut) -> io::Result<Read> {
+    /// Reads once into the free space of `buffer`, at most `max` bytes, if there is something to
+    /// read.
+    pub fn read_now(&mut self, buffer: &mut BytesMut, max: usize) -> io::Result<Read> {
         let Some(fd) = self.watch.fd() else {
             return Ok(Read::End);
         };
-        let outcome = read_into(fd, buffer, self.terminal).map_err(io::Error::from);
+        let outcome = read_into(fd, self.relay.as_ref(), buffer, max, self.terminal);
+        let outcome = outcome.map_err(io::Error::from);
         self.judge(outcome)
     }
 
@@ -105,11 +100,12 @@ impl Output {
     /// Makes the pipe larger, once, for a program that fills it.
     pub fn enlarge(&mut self) {
         if let (Some(fd), Size::Ordinary) = (self.watch.fd(), self.size) {
-            self.size = if pipe::enlarge(fd) {
-                Size::Large
+            if pipe::enlarge(fd) {
+                self.size = Size::Large;
+                self.relay = Relay::new(READ_MAX);
             } else {
-                Size::Refused
-            };
+                self.size = Size::Refused;
+            }
         }
     }
 
@@ -121,6 +117,7 @@ impl Output {
     /// Closes it, whoever still writes.
     pub fn close(&mut self) {
         self.watch.close();
+        self.relay = None;
     }
 
     /// Whether there is nothing to expect any more.
@@ -149,17 +146,46 @@ impl Output {
     }
 }
 
-/// At most [`READ_MAX`] bytes, and no more than fit into the capacity there is.
-fn read_into(fd: impl AsFd, buffer: &mut BytesMut, terminal: bool) -> Result<Read, Errno> {
-    let (count, asked) = loop {
-        let spare = buffer.spare_capacity_mut();
-        let asked = spare.len().min(READ_MAX);
-        match rustix::io::read(&fd, &mut spare[..asked]) {
-            Ok((filled, _)) => break (filled.len(), asked),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
+/// At most `max` bytes, [`READ_MAX`] in any case, and no more than fit into the capacity there is.
+fn read_into(
+    fd: &OwnedFd,
+    relay: Option<&Relay>,
+    buffer: &mut BytesMut,
+    max: usize,
+    terminal: bool,
+) -> Result<Read, Errno> {
+    let max = max.min(READ_MAX);
+    let Some(relay) = relay else {
+        return read_once(fd, buffer, max, terminal);
     };
+    let asked = max.min(buffer.spare_capacity_mut().len());
+    let taken = uninterrupted(|| relay.take(fd, asked))?;
+    let mut left = taken;
+    while left > 0 {
+        let before = buffer.len();
+        read_once(relay.end(), buffer, left, false)?;
+        left -= buffer.len() - before;
+    }
+    Ok(match taken {
+        0 => Read::End,
+        _ if taken == asked => Read::Filled,
+        _ => Read::Some,
+    })
+}
+
+/// At most `bytes`, and no more than fit into the capacity there is.
+fn read_once(
+    fd: &OwnedFd,
+    buffer: &mut BytesMut,
+    bytes: usize,
+    terminal: bool,
+) -> Result<Read, Errno> {
+    let spare = buffer.spare_capacity_mut();
+    let asked = spare.len().min(bytes);
+    let count = uninterrupted(|| {
+        let (filled, _) = rustix::io::read(fd, &mut spare[..asked])?;
+        Ok(filled.len())
+    })?;
     let len = buffer.len() + count;
     // Why at all: zeroing up to 128 KiB before each read would cost as much as the read.
     // Why sound: the kernel has just initialised `count` bytes of the spare capacity.
@@ -173,4 +199,69 @@ fn read_into(fd: impl AsFd, buffer: &mut BytesMut, terminal: bool) -> Result<Rea
         _ if terminal || count == asked => Read::Filled,
         _ => Read::Some,
     })
+}
+
+fn uninterrupted(mut attempt: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match attempt() {
+            Err(Errno::INTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_pipe_with_little_in_it_promises_no_more() {
+        let (read, write) = pipe::for_output().unwrap();
+        let mut output = Output::pipe(read);
+        output.enlarge();
+        rustix::io::write(&write, b"a line").unwrap();
+        let mut buffer = BytesMut::with_capacity(READ_MAX);
+        let read = output.read_now(&mut buffer, READ_MAX);
+        assert!(matches!(read, Ok(Read::Some)), "{read:?}");
+        let read = output.read_now(&mut buffer, READ_MAX);
+        assert!(matches!(read, Ok(Read::Nothing)), "{read:?}");
+        assert_eq!(&buffer[..], b"a line");
+    }
+
+    /// What nobody writes to any more tells nothing of itself: all of it has to be found.
+    #[tokio::test]
+    async fn a_large_pipe_full_of_pages_that_are_not_is_read_to_the_last_byte() {
+        let (read, write) = pipe::for_output().unwrap();
+        let mut output = Output::pipe(read);
+        output.enlarge();
+        pipe::set_nonblocking(&write).unwrap();
+        let (mut written, mut piece) = (Vec::new(), 0);
+        loop {
+            piece += 1;
+            let bytes: Vec<u8> = (0..3000).map(|at| (at * piece % 251) as u8).collect();
+            match rustix::io::write(&write, &bytes) {
+                Ok(count) => written.extend_from_slice(&bytes[..count]),
+                Err(error) => break assert_eq!(error, Errno::AGAIN),
+            }
+        }
+        let mut found = Vec::new();
+        while found.len() < written.len() {
+            let mut buffer = BytesMut::with_capacity(READ_MAX);
+            let read = poll_fn(|cx| output.poll_read(cx, &mut buffer, READ_MAX));
+            let read = tokio::time::timeout(Duration::from_secs(30), read).await;
+            assert!(
+                matches!(read, Ok(Ok(Read::Some | Read::Filled))),
+                "{read:?}"
+            );
+            found.extend_from_slice(&buffer);
+        }
+        assert!(found == written);
+        drop(write);
+        let mut buffer = BytesMut::with_capacity(READ_MAX);
+        let read = poll_fn(|cx| output.poll_read(cx, &mut buffer, READ_MAX)).await;
+        assert!(matches!(read, Ok(Read::End)), "{read:?}");
+    }
 }

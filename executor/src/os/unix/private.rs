@@ -3,7 +3,7 @@
 //! A name in a folder others can write to may be swapped under us, so nothing is judged by name:
 //! the file is opened first, never through a link, and the open file is judged (`security` SR-52).
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -56,6 +56,20 @@ pub fn open_private_file(path: &Path) -> io::Result<File> {
         }
     }
     Err(refused("the file comes and goes"))
+}
+
+/// Takes the file for ourselves, among those who ask like this. False if somebody else has it.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Lets go of the file.
+pub fn unlock(file: &File) -> io::Result<()> {
+    file.unlock()
 }
 
 /// Whether the name still leads to this file.

@@ -16,3 +16,8 @@ pub fn limit_unsent(tcp: &TcpStream, bytes: u32) -> io::Result<()> {
 pub fn limit_unsent(_tcp: &TcpStream, _bytes: u32) -> io::Result<()> {
     Ok(())
 }
+
+/// Reads what is there, whether the runtime knows of it or not.
+pub fn read_now(tcp: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    std::io::Read::read(&mut &*socket2::SockRef::from(tcp), room)
+}

@@ -20,60 +20,25 @@ mod vfork;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::process::Pid;
 
 pub use pool::Spawner;
 pub use room::STRINGS_MAX;
+#[cfg(target_os = "linux")]
+pub(super) use vfork::seal_inherited;
 
 use super::child::{Child, ExitWatch, Group};
 use super::contain::Origin;
 use super::input::Input;
 use super::output::Output;
 use super::pipe;
-use super::terminal::{self, WindowSize};
-
-/// A program to start: everything about it is explicit, nothing is inherited.
-#[derive(Clone)]
-pub struct Command {
-    /// The program and its arguments, verbatim.
-    pub argv: Vec<OsString>,
-    /// What the program sees as its own name instead of `argv[0]`.
-    pub arg0: Option<OsString>,
-    /// Its whole environment. `PATH` in it also says where the program is looked for.
-    pub env: Vec<(OsString, OsString)>,
-    /// Its working folder.
-    pub cwd: PathBuf,
-    /// What its first three descriptors are. It has no others.
-    pub stdio: Stdio,
-}
-
-impl fmt::Debug for Command {
-    /// Without arguments and variables: both may be secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Command")
-            .field("cwd", &self.cwd)
-            .field("stdio", &self.stdio)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a program's standard streams are connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stdio {
-    /// Two output pipes; input from nowhere.
-    Pipes,
-    /// Two output pipes and an input pipe.
-    PipesWithInput,
-    /// A new terminal, which becomes the controlling one.
-    Terminal(WindowSize),
-}
+use super::terminal;
+use crate::os::shared::{Command, Stdio};
 
 /// Why a program was not started. Nothing is left behind by any of them.
 #[derive(Debug, thiserror::Error)]

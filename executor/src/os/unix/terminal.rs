@@ -8,23 +8,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
 
 use super::pipe::set_nonblocking;
-
-/// How large a terminal is, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowSize {
-    pub rows: u16,
-    pub columns: u16,
-}
-
-impl Default for WindowSize {
-    /// What a caller expects who did not say.
-    fn default() -> Self {
-        WindowSize {
-            rows: 24,
-            columns: 80,
-        }
-    }
-}
+use crate::os::shared::WindowSize;
 
 /// The non-blocking end for us, and the end that becomes a program's standard streams.
 pub(super) fn open(size: WindowSize) -> io::Result<(OwnedFd, OwnedFd)> {

@@ -47,11 +47,16 @@ impl Buffer {
         }
     }
 
-    /// Lets `read` fill the free space once, and cuts out what it read.
+    /// Lets `read` fill the free space once, and cuts out what it read. Where no more than `max`
+    /// bytes may be kept, no slab is: most of it would be empty.
     pub(super) fn read(
         &mut self,
+        max: usize,
         read: impl FnOnce(&mut BytesMut) -> Poll<io::Result<Read>>,
     ) -> Poll<io::Result<(Read, Bytes)>> {
+        if max < READ_MAX {
+            self.slab = None;
+        }
         let Some(slab) = &mut self.slab else {
             return THREADS_OWN.with_borrow_mut(|scratch| {
                 scratch.reserve(SCRATCH);
@@ -113,7 +118,7 @@ mod tests {
 
     fn fill(buffer: &mut Buffer, evicted: &mut Vec<Bytes>, len: usize) -> Bytes {
         buffer.prepare(|| std::mem::take(evicted).into_iter());
-        let read = buffer.read(|space| {
+        let read = buffer.read(READ_MAX, |space| {
             space.extend_from_slice(&vec![7; len.min(space.capacity())]);
             Poll::Ready(Ok(Read::Some))
         });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// Ids remembered per process. A client repeats a write right after a resume, when at most the
 /// writes in flight are in doubt; this is many times that.
-pub(super) const REMEMBERED: usize = 4096;
+pub const REMEMBERED: usize = 4096;
 
 /// Callers count, so most ids are numbers, and then remembering one costs no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

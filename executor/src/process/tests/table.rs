@@ -60,7 +60,7 @@ async fn running_processes_are_limited_per_session_and_in_all() {
         in_all: 3,
         ..Settings::default()
     });
-    let other = Table::new(Arc::clone(&bench.host));
+    let other = Table::new(Arc::clone(&bench.host), Arc::clone(bench.host.base()));
     let first = bench.start("1", sh("sleep 1000")).await;
     bench.start("2", sh("sleep 1000")).await;
     let full = ReserveError::SessionFull { max: 2 };
@@ -185,11 +185,4 @@ async fn a_process_that_starts_while_nobody_is_attached_is_found_by_reading() {
         (whole(&page).as_slice(), page.exit.unwrap().code),
         (&b"bye\n"[..], 9)
     );
-}
-
-/// The actor books a close after it was announced.
-async fn until_remembered(bench: &Bench) {
-    while !bench.table.is_idle() {
-        tokio::task::yield_now().await;
-    }
 }

@@ -8,6 +8,7 @@ fn snapshot(states: &[(&str, StepState)], rule: OnPrimaryFailure) -> StepSnapsho
         id: Arc::from(*id),
         cwd: None,
         os: None,
+        declared: Arc::default(),
         state: state.clone(),
     });
     StepSnapshot::new(

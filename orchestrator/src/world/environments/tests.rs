@@ -5,6 +5,8 @@ fn available(primary: bool, cwd: &str) -> EnvironmentEntry {
         is_primary: primary,
         cwd: Some(cwd.into()),
         os: Some("linux".into()),
+        roots: Vec::new(),
+        labels: BTreeMap::new(),
         state: State::Available {
             shell: "bash".into(),
             problem: None,
@@ -17,6 +19,8 @@ fn with_state(state: State) -> EnvironmentEntry {
         is_primary: false,
         cwd: None,
         os: None,
+        roots: Vec::new(),
+        labels: BTreeMap::new(),
         state,
     }
 }
@@ -30,6 +34,7 @@ fn section<const N: usize>(entries: [(&str, EnvironmentEntry); N]) -> Environmen
         current_date: "2026-11-20".into(),
         timezone: "Etc/UTC".into(),
         workspace_roots: vec!["/srv/app".into()],
+        profile: None,
     }
 }
 

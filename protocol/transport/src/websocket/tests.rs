@@ -1,6 +1,6 @@
 use super::*;
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 async fn pair(
     server: Options,
@@ -68,7 +68,7 @@ async fn a_silent_peer_is_given_up_after_two_pings() {
         matches!(error, WireError::Unresponsive { pings: 2 }),
         "{error}"
     );
-    assert_eq!(started.elapsed(), PING_INTERVAL * 3);
+    assert_eq!(started.elapsed(), FIRST_PING + PING_INTERVAL * 2);
     drop(client);
 }
 
@@ -106,4 +106,63 @@ async fn a_close_frame_ends_the_stream_though_the_socket_stays() {
     let (mut client, mut server) = pair(Options::server(), Options::client()).await;
     server.close().await.unwrap();
     assert!(client.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_pings_and_takes_no_answer_is_not_read_from() {
+    let (mut peer, ours) = tokio::io::duplex(1000);
+    let mut served = WebSocket::accepted(ours, Vec::new(), &Options::server()).await;
+    let pings = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'p'; 125]]
+        .concat()
+        .repeat(10_000);
+    let mut sent = 0;
+    let stuck = tokio::time::timeout(FIRST_PING / 2, async {
+        tokio::join!(
+            async {
+                while sent < pings.len() {
+                    sent += peer.write(&pings[sent..]).await.unwrap();
+                }
+            },
+            served.next()
+        )
+    });
+    assert!(stuck.await.is_err());
+    assert!(sent < 2 * PONG_BYTES_MAX, "{sent} bytes of pings were read");
+    // Once its answers are taken, all goes on.
+    let (mut answers, mut asks) = tokio::io::split(peer);
+    let asking = async {
+        asks.write_all(&pings[sent..]).await.unwrap();
+        let hello = [&[0x81, 0x80 | 2, 0, 0, 0, 0][..], b"{}"].concat();
+        asks.write_all(&hello).await.unwrap();
+    };
+    let taking = async {
+        let mut answers = tokio::io::BufReader::new(&mut answers);
+        let mut answer = [0; 127];
+        while answers.read_exact(&mut answer).await.is_ok() {
+            assert_eq!(answer[..2], [0x8a, 125]);
+        }
+    };
+    let told = async {
+        tokio::select! {
+            told = served.next() => told.unwrap().unwrap(),
+            () = taking => panic!("the pipe ended"),
+        }
+    };
+    let ((), told) = tokio::join!(asking, told);
+    assert_eq!(told.as_str(), "{}");
+}
+
+#[cfg(feature = "relay")]
+#[tokio::test]
+async fn whoever_carries_bytes_hears_the_one_text_it_waits_for_and_no_other() {
+    let (mut client, server) = pair(Options::server(), Options::client()).await;
+    let notice = Notice::new("leaving");
+    let mut server = Binary::from(server).noticing(notice.clone());
+    for (text, came) in [("staying", false), ("leaving", true)] {
+        client.inner.send(Message::text(text)).await.unwrap();
+        let frame = Message::Binary("frame".into());
+        client.inner.send(frame).await.unwrap();
+        assert_eq!(server.next().await.unwrap().unwrap(), "frame");
+        assert_eq!(notice.came(), came, "{text}");
+    }
 }

@@ -16,11 +16,11 @@ use std::time::Duration;
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 
+use super::Doomed;
 use super::keeper::PRIORITY;
 use super::mark::{Family, Limits};
 use super::sweep::Sweep;
-use super::{Doomed, slim};
-use crate::os::unix::{harden, signals};
+use crate::os::unix::{harden, signals, slim};
 
 /// The first argument of a guardian. Not for people, so not in the help.
 const ARGUMENT: &str = "--guardian";

@@ -8,7 +8,7 @@ use std::ptr;
 
 use super::room::{self, Given, STRINGS_MAX};
 use super::{Command, SpawnError};
-use crate::os::DEFAULT_PATH;
+use crate::os::unix::facts::DEFAULT_PATH;
 
 /// NUL-terminated strings in one allocation, and the list of pointers to them.
 #[derive(Default)]

@@ -17,8 +17,10 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use super::image::{Image, shown};
 use super::{Child, Command, SpawnError, Stage, Streams, TheirSide};
 use crate::os::unix::contain::Origin;
-use crate::os::unix::pipe;
+use crate::os::unix::{descriptors, pipe};
 
+/// Those that every Unix has; of two of them the system keeps the say.
+const ORDINARY_SIGNALS: libc::c_int = 31;
 /// A thread that only waits needs hardly any stack.
 const WAITER_STACK: usize = 64 * 1024;
 
@@ -102,13 +104,21 @@ fn execute(command: &Command, image: &Image, theirs: &TheirSide) -> io::Result<p
             .stdin(StdStdio::from(stdio[0].try_clone()?))
             .stdout(StdStdio::from(stdio[1].try_clone()?))
             .stderr(StdStdio::from(stdio[2].try_clone()?));
+        let files = descriptors::limit_before();
         let has_terminal = matches!(theirs, TheirSide::Terminal(_));
         // Why at all: the standard library has no setting for a session or a terminal.
         // Why sound: after the fork only system calls are made, and nothing is allocated.
-        #[expect(unsafe_code, reason = "two system calls between fork and exec")]
+        #[expect(unsafe_code, reason = "system calls between fork and exec")]
         unsafe {
             attempt.pre_exec(move || {
+                // What whoever started us ignores, as `nohup` does, is not the program's business.
+                for signal in 1..=ORDINARY_SIGNALS {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
                 rustix::process::setsid()?;
+                if let Some(files) = files {
+                    rustix::process::setrlimit(rustix::process::Resource::Nofile, files)?;
+                }
                 if has_terminal {
                     let stdin = rustix::stdio::stdin();
                     rustix::process::ioctl_tiocsctty(stdin)?;

@@ -8,8 +8,9 @@ use std::path::Path;
 use bytes::BytesMut;
 
 use super::*;
+use crate::os::shared::{Read, WindowSize};
 use crate::os::unix::contain::Lineage;
-use crate::os::unix::output::{Output, Read};
+use crate::os::unix::output::{Output, READ_MAX};
 
 /// One that lasts as long as the test.
 fn lineage(spawner: &Spawner) -> &'static Lineage {
@@ -43,7 +44,10 @@ async fn everything(output: &mut Output) -> String {
     let mut text = BytesMut::new();
     loop {
         text.reserve(1024);
-        match poll_fn(|cx| output.poll_read(cx, &mut text)).await.unwrap() {
+        match poll_fn(|cx| output.poll_read(cx, &mut text, READ_MAX))
+            .await
+            .unwrap()
+        {
             Read::Some | Read::Filled => {}
             Read::End => return String::from_utf8(text.to_vec()).unwrap(),
             Read::Nothing => unreachable!("a poll is never ready with nothing"),
@@ -279,7 +283,7 @@ async fn dropping_a_child_kills_its_group_and_collects_it() {
     for child in start_all(&sh("sleep 1000 & echo $!; wait")).await {
         let mut child = child.unwrap();
         let mut text = BytesMut::with_capacity(64);
-        poll_fn(|cx| child.stdout.poll_read(cx, &mut text))
+        poll_fn(|cx| child.stdout.poll_read(cx, &mut text, READ_MAX))
             .await
             .unwrap();
         let pid = child.group.id();

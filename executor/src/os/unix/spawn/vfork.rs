@@ -17,7 +17,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 use super::image::{Image, shown};
 use super::{Child, Command, SpawnError, Stage, Streams, TheirSide};
 use crate::os::unix::contain::Origin;
-use crate::os::unix::{harden, signals};
+use crate::os::unix::{descriptors, harden, signals};
 
 /// More than the few frames the child needs, libc's own included.
 const CHILD_STACK: usize = 64 * 1024;
@@ -68,6 +68,7 @@ impl Starter {
         let limits = [
             mark.map(|mark| (libc::RLIMIT_LOCKS, mark.for_kernel())),
             harden::core_limit().map(|core| (libc::RLIMIT_CORE, for_kernel(core))),
+            descriptors::limit_before().map(|files| (libc::RLIMIT_NOFILE, for_kernel(files))),
         ];
         let (pid, pidfd) = self
             .clone_and_exec(&image, &streams.theirs, limits)
@@ -88,7 +89,7 @@ impl Starter {
         &mut self,
         image: &Image,
         theirs: &TheirSide,
-        limits: [Option<Limit>; 2],
+        limits: [Option<Limit>; LIMITS],
     ) -> Result<(Pid, OwnedFd), Failure> {
         let (stdio, has_terminal) = match theirs {
             TheirSide::Pipes {
@@ -148,8 +149,17 @@ impl Starter {
     }
 }
 
+/// What a program may have of some resources.
+const LIMITS: usize = 3;
+
 /// A resource and what a program may have of it.
-type Limit = (libc::__rlimit_resource_t, libc::rlimit64);
+type Limit = (Resource, libc::rlimit64);
+
+/// The number of a limit, for which the C libraries have types of their own.
+#[cfg(target_env = "musl")]
+type Resource = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Resource = libc::__rlimit_resource_t;
 
 fn for_kernel(limit: rustix::process::Rlimit) -> libc::rlimit64 {
     libc::rlimit64 {
@@ -196,7 +206,7 @@ struct Plan {
     cwd: *const c_char,
     stdio: [RawFd; 3],
     has_terminal: bool,
-    limits: [Option<Limit>; 2],
+    limits: [Option<Limit>; LIMITS],
     parent: libc::pid_t,
     failure: Cell<Option<(Step, c_int)>>,
 }
@@ -320,7 +330,7 @@ fn errno() -> c_int {
 }
 
 /// Descriptors that whoever started us left open do not reach our children either.
-fn seal_inherited() {
+pub(in crate::os::unix) fn seal_inherited() {
     if close_on_exec_from(ABOVE_STDIO) {
         return;
     }

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 
 use super::*;
-use crate::websocket::PING_INTERVAL;
+use crate::websocket::{FIRST_PING, PING_INTERVAL};
 
 type Client = WebSocketStream<DuplexStream>;
 
@@ -115,6 +115,140 @@ async fn messages_of_any_size_are_read_whole_and_an_idle_connection_holds_no_lar
     tokio::join!(sending, receiving);
 }
 
+/// A masked frame of a client.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [7, 0x80, 0, 99];
+    let mut frame = vec![first, 0x80 | 127];
+    frame.extend((payload.len() as u64).to_be_bytes());
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(a, b)| a ^ b));
+    frame
+}
+
+/// What is read of `bytes` that arrive in pieces of `piece`, the first behind the upgrade request.
+async fn read_all(bytes: &[u8], piece: usize, early: usize) -> Vec<Result<String, String>> {
+    let (mut peer, ours) = tokio::io::duplex(piece);
+    let (early, late) = bytes.split_at(early.min(bytes.len()));
+    let mut served = Served::new(ours, early.to_vec(), &Options::server());
+    let late = late.to_vec();
+    let sending = async move {
+        // It may not want all of it.
+        let _ = peer.write_all(&late).await;
+        let _ = peer.shutdown().await;
+        peer
+    };
+    let receiving = async {
+        let mut story = Vec::new();
+        while let Some(read) = served.next().await {
+            story.push(
+                read.map(|text| text.to_string())
+                    .map_err(|it| it.to_string()),
+            );
+        }
+        drop(served);
+        story
+    };
+    tokio::join!(sending, receiving).1
+}
+
+#[tokio::test]
+async fn large_messages_arrive_among_all_else_however_their_bytes_do() {
+    const TEXT: u8 = 0x81;
+    let long: String = ('a'..='z').cycle().take(100_003).collect();
+    let (part, edge) = (&long[..LARGE_BYTES_MIN], &long[..LARGE_BYTES_MIN - 1]);
+    let bytes = [
+        frame(TEXT, b"small"),
+        frame(TEXT, long.as_bytes()),
+        frame(0x89, b"ping"),
+        frame(TEXT, part.as_bytes()),
+        frame(TEXT, edge.as_bytes()),
+        // In three parts, with a ping between them.
+        frame(0x01, part.as_bytes()),
+        frame(0x00, long.as_bytes()),
+        frame(0x89, b""),
+        frame(0x80, b"end"),
+        frame(0x82, long.as_bytes()),
+        frame(0x82, &[0xFF; 20_000]),
+        frame(TEXT, b""),
+        frame(TEXT, long.as_bytes()),
+        frame(0x88, b""),
+    ]
+    .concat();
+    let expected = [
+        "small",
+        &long,
+        part,
+        edge,
+        &format!("{part}{long}end"),
+        &long,
+        &WireError::NotText.to_string(),
+        "",
+        &long,
+    ];
+    for piece in [13, 511, 4096, 70_000, 1 << 20] {
+        for early in [0, 3, 20, 30_000] {
+            let story = read_all(&bytes, piece, early).await;
+            let said = story.iter().map(|read| match read {
+                Ok(said) | Err(said) => said.as_str(),
+            });
+            assert!(said.eq(expected), "pieces of {piece}, {early} early");
+            assert!(story[6].is_err());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_of_a_large_message_serves_the_next_and_is_not_kept_for_long() {
+    let (mut client, mut served) = pair(4 << 20).await;
+    let mut places = Vec::new();
+    for length in [3_000_000, 2_500_000, 3_000_000] {
+        let sent = "y".repeat(length);
+        client.send(Message::text(sent)).await.unwrap();
+        let read = served.next().await.unwrap().unwrap();
+        assert_eq!(read, text(length, 'y'));
+        places.push(read.as_ptr());
+    }
+    assert!(places.iter().all(|place| *place == places[0]));
+    assert!(served.socket.spare.try_reclaim(3_000_000));
+    let idle = tokio::time::timeout(FIRST_PING * 2, served.next()).await;
+    assert!(idle.is_err());
+    assert!(!served.socket.spare.try_reclaim(1));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_large_message_is_what_the_library_says() {
+    let mut broken = vec![b'x'; 40_000];
+    broken[39_000] = 0xFF;
+    let cut = frame(0x81, &[b'x'; 50_000])[..40_000].to_vec();
+    let too_long = frame(0x81, &vec![b'x'; FRAME_BYTES_MAX + 1]);
+    let unmasked = [&[0x81, 127, 0, 0, 0, 0, 0, 0, 0x80, 0][..], &[b'x'; 0x8000]].concat();
+    // A message must not begin within another, nor a large one with bits nobody agreed on.
+    let nested = [frame(0x01, b"a"), frame(0x81, &[b'x'; 20_000])].concat();
+    let reserved = frame(0xC1, &[b'x'; 20_000]);
+    for bytes in [
+        frame(0x81, &broken),
+        cut,
+        too_long,
+        unmasked,
+        nested,
+        reserved,
+    ] {
+        let (mut peer, ours) = tokio::io::duplex(bytes.len());
+        peer.write_all(&bytes).await.unwrap();
+        peer.shutdown().await.unwrap();
+        let mut library =
+            crate::websocket::WebSocket::accepted(ours, Vec::new(), &Options::server()).await;
+        let mut expected = Vec::new();
+        while let Some(read) = library.next().await {
+            expected.push(
+                read.map(|text| text.to_string())
+                    .map_err(|it| it.to_string()),
+            );
+        }
+        assert_eq!(read_all(&bytes, 5000, 0).await, expected);
+    }
+}
+
 #[tokio::test]
 async fn what_came_behind_the_upgrade_request_is_read_first() {
     // One masked frame with an empty mask: the text "hi".
@@ -158,7 +292,7 @@ async fn a_silent_peer_is_given_up_after_two_pings() {
         matches!(error, WireError::Unresponsive { pings: 2 }),
         "{error}"
     );
-    assert_eq!(started.elapsed(), PING_INTERVAL * 3);
+    assert_eq!(started.elapsed(), FIRST_PING + PING_INTERVAL * 2);
     assert!(served.next().await.is_none());
     drop(client);
 }
@@ -176,4 +310,48 @@ async fn a_peer_that_answers_pings_is_kept() {
         }
     });
     assert!(quiet.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_pings_and_takes_no_answer_is_not_read_from() {
+    let (mut peer, ours) = tokio::io::duplex(1000);
+    let mut served = Served::new(ours, Vec::new(), &Options::server());
+    let pings = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'p'; 125]]
+        .concat()
+        .repeat(10_000);
+    let mut sent = 0;
+    let stuck = tokio::time::timeout(FIRST_PING / 2, async {
+        tokio::join!(
+            async {
+                while sent < pings.len() {
+                    sent += peer.write(&pings[sent..]).await.unwrap();
+                }
+            },
+            served.next()
+        )
+    });
+    assert!(stuck.await.is_err());
+    assert!(sent < 2 * PONG_BYTES_MAX, "{sent} bytes of pings were read");
+    // Once its answers are taken, all goes on.
+    let (mut answers, mut asks) = tokio::io::split(peer);
+    let asking = async {
+        asks.write_all(&pings[sent..]).await.unwrap();
+        let hello = [&[0x81, 0x80 | 2, 0, 0, 0, 0][..], b"{}"].concat();
+        asks.write_all(&hello).await.unwrap();
+    };
+    let taking = async {
+        let mut answers = tokio::io::BufReader::new(&mut answers);
+        let mut answer = [0; 127];
+        while answers.read_exact(&mut answer).await.is_ok() {
+            assert_eq!(answer[..2], [0x8a, 125]);
+        }
+    };
+    let told = async {
+        tokio::select! {
+            told = served.next() => told.unwrap().unwrap(),
+            () = taking => panic!("the pipe ended"),
+        }
+    };
+    let ((), told) = tokio::join!(asking, told);
+    assert_eq!(told.as_str(), "{}");
 }

@@ -1,0 +1,325 @@
+//! Executors behind pipes that outlive them: over ssh, and for any program that starts one so.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use farstep_integration::{Backgrounds, Finished, Lab, Running, Sshd, need};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+
+/// The time for which a client tries to take its connection up again, in seconds. What is tested
+/// is that jobs do not depend on it.
+const WINDOW: u64 = 1;
+
+/// A machine behind ssh that is the default environment.
+struct Far {
+    lab: Lab,
+    sshd: Sshd,
+    backgrounds: Backgrounds,
+}
+
+impl Far {
+    async fn new() -> Result<Option<Far>> {
+        let sshd = Sshd::is_here().then_some(());
+        if need(sshd, "ssh and sshd (openssh-server)").is_none() {
+            return Ok(None);
+        }
+        let lab = Lab::new()?;
+        let sshd = Sshd::start(&lab, "box", "").await?;
+        let backgrounds = Backgrounds::below(&sshd.home());
+        let far = Far {
+            lab,
+            sshd,
+            backgrounds,
+        };
+        let added = far
+            .run(&["env", "add", "far", "ssh://box", "--default"])
+            .await?;
+        ensure!(added.code == Some(0), "{}", added.err());
+        Ok(Some(far))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.lab.farstep(arguments);
+        command.env("PATH", format!("{}:{path}", self.sshd.bin().display()));
+        command
+    }
+
+    fn start(&self, arguments: &[&str]) -> Result<Running> {
+        Running::start(&mut self.command(arguments))
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Result<Finished> {
+        self.start(arguments)?.finish().await
+    }
+
+    async fn detach(&self, script: &str) -> Result<String> {
+        let script = self.at_home(script);
+        let done = self.run(&["exec", "-d", "--", "sh", "-c", &script]).await?;
+        ensure!(done.code == Some(0), "{}", done.err());
+        Ok(done.out().trim().to_owned())
+    }
+
+    /// sshd begins where the user's entry says, whatever `HOME` is.
+    fn at_home(&self, script: &str) -> String {
+        format!("cd {}; {script}", self.sshd.home().display())
+    }
+
+    /// Lets what waits for this file in the home folder there go on.
+    fn touch(&self, name: &str) -> Result<()> {
+        Ok(std::fs::write(self.sshd.home().join(name), "")?)
+    }
+
+    async fn appears(&self, name: &str) {
+        appears(&self.sshd.home().join(name)).await;
+    }
+
+    fn state(&self) -> PathBuf {
+        self.sshd.home().join(".local/state/farstep/executor")
+    }
+}
+
+async fn appears(path: &Path) {
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    while !path.exists() {
+        look.tick().await;
+    }
+}
+
+/// Three parts of a thousand numbered lines, of which the second and the third each wait until a
+/// file is there.
+const NUMBERED: &str = "i=0; part() { n=0; while [ $n -lt 1000 ]; do \
+     echo \"line $i\"; i=$((i+1)); n=$((n+1)); done; }; \
+     await() { until [ -e $1 ]; do sleep 0.02; done; }; \
+     part; await two; part; touch two-is-done; await three; part";
+
+fn all_of(begin: &str, rest: &Finished) -> Result<()> {
+    ensure!(rest.code == Some(0), "{:?}: {}", rest.code, rest.err());
+    let all = format!("{begin}{}", rest.out());
+    let wanted: String = (0..3000).map(|number| format!("line {number}\n")).collect();
+    ensure!(all == wanted, "{} bytes came: {}", all.len(), rest.err());
+    Ok(())
+}
+
+/// Reads lines until this one.
+async fn read_until(running: &mut Running, last: &str) -> Result<String> {
+    let mut text = String::new();
+    loop {
+        let line = running.line().await?;
+        text.push_str(&line);
+        text.push('\n');
+        if line == last {
+            return Ok(text);
+        }
+    }
+}
+
+/// The programs that a client has started: its `ssh`.
+fn children(of: Pid) -> Result<Vec<Pid>> {
+    let of = of.as_raw_nonzero();
+    let listed = std::process::Command::new("ps")
+        .args(["-o", "pid=", "--ppid", &of.to_string()])
+        .output()?;
+    let text = String::from_utf8(listed.stdout)?;
+    let numbers = text.split_whitespace().map(str::parse::<i32>);
+    numbers
+        .map(|number| Pid::from_raw(number?).context("no process"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_broken_ssh_costs_a_running_command_nothing() -> Result<()> {
+    let Some(far) = Far::new().await? else {
+        return Ok(());
+    };
+    let mut running = far.start(&["exec", "--", "sh", "-c", &far.at_home(NUMBERED)])?;
+    let begin = read_until(&mut running, "line 499").await?;
+    for ssh in children(running.pid()?)? {
+        kill_process(ssh, Signal::KILL)?;
+    }
+    far.touch("two")?;
+    far.appears("two-is-done").await;
+    far.touch("three")?;
+    all_of(&begin, &running.finish().await?)
+}
+
+#[tokio::test]
+async fn a_job_behind_ssh_outlives_a_closed_lid_and_every_client() -> Result<()> {
+    let Some(far) = Far::new().await? else {
+        return Ok(());
+    };
+    let settings = format!("recovery_seconds = {WINDOW}\n");
+    std::fs::write(far.lab.home().join("config.toml"), settings)?;
+    let job = far.detach(NUMBERED).await?;
+    let mut logs = far.start(&["logs", "-f", &job])?;
+    let begin = read_until(&mut logs, "line 499").await?;
+    logs.signal(Signal::STOP)?;
+    for ssh in children(logs.pid()?)? {
+        kill_process(ssh, Signal::KILL)?;
+    }
+    far.touch("two")?;
+    far.appears("two-is-done").await;
+    // Time itself is what is tested here.
+    tokio::time::sleep(Duration::from_secs(WINDOW + 1)).await;
+    logs.signal(Signal::CONT)?;
+    let done = far.run(&["ps", "--json"]).await?;
+    assert_eq!(done.json_lines()?[0]["state"], "running", "{}", done.out());
+    // Both clients had the same executor.
+    ensure!(far.backgrounds.pids().len() == 1);
+    far.touch("three")?;
+    all_of(&begin, &logs.finish().await?)?;
+    let done = far.run(&["wait", &job]).await?;
+    assert_eq!(done.code, Some(0), "{}", done.err());
+    all_of("", &far.run(&["logs", &job]).await?)
+}
+
+#[tokio::test]
+async fn a_job_behind_ssh_is_ended_with_all_it_started() -> Result<()> {
+    let Some(far) = Far::new().await? else {
+        return Ok(());
+    };
+    let script = "setsid sleep 600 & echo $! >child; touch up; exec sleep 600";
+    let job = far.detach(script).await?;
+    far.appears("up").await;
+    let child = std::fs::read_to_string(far.sshd.home().join("child"))?;
+    let done = far.run(&["kill", "-s", "kill", &job]).await?;
+    assert_eq!(done.code, Some(0), "{}", done.err());
+    let done = far.run(&["wait", "--json", &job]).await?;
+    assert_eq!(done.json_lines()?[0]["exitCode"], 137, "{}", done.err());
+    let stat = PathBuf::from(format!("/proc/{}/stat", child.trim()));
+    let gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let ended = async {
+        while !gone() {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(farstep_integration::PATIENCE, ended).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_that_others_can_enter_is_refused_there() -> Result<()> {
+    let Some(far) = Far::new().await? else {
+        return Ok(());
+    };
+    far.backgrounds.pids();
+    std::fs::create_dir_all(far.state())?;
+    std::fs::set_permissions(
+        far.state(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )?;
+    let refused = far.run(&["exec", "--", "true"]).await?;
+    assert_eq!(refused.code, Some(255), "{}", refused.err());
+    ensure!(
+        refused
+            .err()
+            .contains("other users may write to the folder"),
+        "{}",
+        refused.err()
+    );
+    Ok(())
+}
+
+/// A program that starts one of our executors behind pipes, so that it lasts.
+fn entry(lab: &Lab, more: &[&str]) -> Result<()> {
+    let program = &lab.programs().executor;
+    let flags = ["--listen", "stdio", "--durable"].iter().chain(more);
+    let flags: Vec<String> = flags.map(|flag| format!("{flag:?}")).collect();
+    lab.environments(&format!(
+        "include_local = false\ndefault = \"far\"\n[[environments]]\nid = \"far\"\n\
+         program = {program:?}\nargs = [{}]\n",
+        flags.join(", ")
+    ))
+}
+
+#[tokio::test]
+async fn an_executor_in_the_background_ends_when_nobody_needs_it_and_leaves_its_log() -> Result<()>
+{
+    let lab = Lab::new()?;
+    let backgrounds = Backgrounds::below(&lab.state());
+    entry(
+        &lab,
+        &[
+            "--idle-seconds",
+            "1",
+            "--max-session-retention-seconds",
+            "1",
+        ],
+    )?;
+    let done = lab.run(&["exec", "-d", "--", "true"]).await?;
+    ensure!(done.code == Some(0), "{}", done.err());
+    backgrounds.settle_at(0).await?;
+    let left = std::fs::read_dir(lab.state().join("farstep/executor"))?;
+    let names: Result<Vec<_>, _> = left
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect();
+    assert_eq!(names?, ["executor.log"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_executor_that_is_there_already_is_found_by_a_later_version() -> Result<()> {
+    let lab = Lab::new()?;
+    let backgrounds = Backgrounds::below(&lab.state());
+    entry(&lab, &[])?;
+    let done = lab
+        .run(&["exec", "-d", "--", "sh", "-c", "echo old; exec sleep 600"])
+        .await?;
+    ensure!(done.code == Some(0), "{}", done.err());
+    let job = done.out().trim().to_owned();
+    // Other flags are another executor, as another build is.
+    entry(&lab, &["--idle-seconds", "77"])?;
+    let mut logs = Running::start(&mut lab.farstep(&["logs", "-f", &job]))?;
+    assert_eq!(logs.line().await?, "old");
+    ensure!(backgrounds.pids().len() == 1, "no second one was needed");
+    let done = lab.run(&["exec", "--", "echo", "new"]).await?;
+    assert_eq!(done.out(), "new\n", "{}", done.err());
+    ensure!(backgrounds.pids().len() == 2);
+    let done = lab.run(&["kill", &job]).await?;
+    assert_eq!(done.code, Some(0), "{}", done.err());
+    assert_eq!(logs.finish().await?.code, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_many_that_begin_at_once_one_executor_serves_all() -> Result<()> {
+    let lab = Lab::new()?;
+    let backgrounds = Backgrounds::below(&lab.state());
+    entry(&lab, &[])?;
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        all.push(Running::start(&mut lab.farstep(&["exec", "--", "pwd"]))?);
+    }
+    for running in all {
+        let done = running.finish().await?;
+        ensure!(done.code == Some(0), "{}", done.err());
+    }
+    // Whoever was slower may still be about to end.
+    backgrounds.settle_at(1).await
+}
+
+#[tokio::test]
+async fn each_login_has_its_own_folder_and_variables() -> Result<()> {
+    let lab = Lab::new()?;
+    let _backgrounds = Backgrounds::below(&lab.state());
+    entry(&lab, &[])?;
+    for (folder, value) in [("one", "1"), ("two", "2")] {
+        let folder = lab.folder(folder)?;
+        let script = "pwd; echo $FROM_LOGIN";
+        let shown = folder.display();
+        let program = format!(
+            "cd {shown}; FROM_LOGIN={value} exec {} --listen stdio --durable",
+            lab.programs().executor.display()
+        );
+        lab.environments(&format!(
+            "include_local = false\ndefault = \"far\"\n[[environments]]\nid = \"far\"\n\
+             program = \"sh\"\nargs = [\"-c\", {program:?}]\n"
+        ))?;
+        let done = lab.run(&["exec", "--", "sh", "-c", script]).await?;
+        assert_eq!(done.out(), format!("{shown}\n{value}\n"), "{}", done.err());
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Answers as people read them, one line each.
+
+use super::generated::{Environment, Policy, Token};
+use crate::node::now;
+
+const HOUR_SECONDS: i64 = 60 * 60;
+
+/// An environment in words.
+pub(crate) fn environment(environment: &Environment) -> String {
+    let now = now();
+    let ago = |at: i64| ago(now - at);
+    let shown = match (environment.online, environment.since) {
+        (true, since) => {
+            let since = since.map_or_else(String::new, |at| format!(" for {}", ago(at)));
+            let streams = environment.streams;
+            format!("online{since}, {streams} streams")
+        }
+        (false, None) => "registered, never connected".to_owned(),
+        (false, Some(since)) => {
+            let why = match &environment.last_closed {
+                Some(closed) => format!(
+                    "{} (closed by the {}, code {})",
+                    closed.reason, closed.by, closed.code
+                ),
+                None => "the node it was at is gone".to_owned(),
+            };
+            format!("away for {}: {why}", ago(since))
+        }
+    };
+    let refused = environment.last_rejected.as_ref().map(|rejected| {
+        let (reason, at) = (&rejected.reason, ago(rejected.at));
+        format!("; last refused {at} ago: {reason}")
+    });
+    let Environment {
+        tenant,
+        environment_id,
+        executor_key,
+        ..
+    } = environment;
+    let refused = refused.unwrap_or_default();
+    format!("{tenant}/{environment_id}  {executor_key}  {shown}{refused}\n")
+}
+
+/// A credential in words.
+pub(crate) fn token(token: &Token) -> String {
+    let state = match (token.revoked_at, token.in_force) {
+        (Some(_), _) => "revoked",
+        (None, true) => "in force",
+        (None, false) => "expired",
+    };
+    let Token {
+        kid,
+        tenant,
+        kind,
+        scope,
+        ..
+    } = token;
+    format!("{kid}  {kind:8}  {tenant}/{scope}  {state}\n")
+}
+
+/// A policy in words.
+pub(crate) fn policy(policy: &Policy) -> String {
+    let list = |list: &[String], all: &str| match list.is_empty() {
+        true => all.to_owned(),
+        false => list.join(" "),
+    };
+    let streams = policy.streams_max;
+    format!(
+        "orchestrators: {}\nexecutors: {}\ncredentials: {}\nstreams: {}\n",
+        list(&policy.harness_keys, "every key"),
+        list(&policy.executor_keys, "every key"),
+        list(&policy.credentials, "every one for the environment"),
+        streams.map_or_else(
+            || "as many as the node allows".to_owned(),
+            |max| max.to_string()
+        ),
+    )
+}
+
+fn ago(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / HOUR_SECONDS),
+    }
+}

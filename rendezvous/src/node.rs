@@ -1,0 +1,302 @@
+//! One node: what its routes share, and what it does unasked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Guard, Providers, Signer, random_hex};
+use crate::bus::{Bus, Heard, Notice};
+use crate::lease;
+use crate::limits::Limits;
+use crate::metrics::{Levels, Metrics};
+use crate::quotas::Quotas;
+use crate::relay::Ending;
+use crate::store::{EnvironmentKey, Store, StoreError};
+
+/// How often a node looks for revocations and takeovers: well below the 2 s that a revocation may
+/// take (`rendezvous` section C10).
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often what nobody can use any more is let go of.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often links look at the time: what stalls is reset and what is held goes on so much later
+/// at most.
+const TIME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Executors that are away and whose return is timed; of more it is not.
+const AWAY_MAX: usize = 100_000;
+/// Who may follow events of environments at once, each with a connection of its own.
+const FOLLOWERS_MAX: usize = 64;
+
+/// Bytes of a key that signs URLs.
+const URL_KEY_BYTES: usize = 32;
+
+/// What the routes of one node share.
+#[derive(Debug)]
+pub struct Node {
+    /// Names it among nodes; a new one each time it starts.
+    pub(crate) id: String,
+    /// What outlives it.
+    pub store: Arc<dyn Store>,
+    /// How executors are found.
+    pub bus: Arc<dyn Bus>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What its callers may do at most.
+    pub(crate) limits: Arc<Limits>,
+    /// Who guesses credentials.
+    pub(crate) guard: Guard,
+    /// Whom tenants trust with their orchestrators.
+    pub(crate) providers: OnceLock<Providers>,
+    /// Places for those who follow events.
+    pub(crate) followers: Arc<Semaphore>,
+    /// Where peers reach the relay, without a slash at the end: `ws://HOST:PORT`.
+    pub(crate) websocket_base: String,
+    signer: Mutex<Arc<Signer>>,
+    /// Since when executors are away.
+    away: Mutex<HashMap<EnvironmentKey, Instant>>,
+    /// The node is about to go: nobody else comes in.
+    is_draining: AtomicBool,
+    /// The node stops: every link ends.
+    pub(crate) stop: CancellationToken,
+    /// Whoever serves a websocket.
+    pub(crate) served: TaskTracker,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system.
+    #[error("no key could be made: the system has no randomness")]
+    Randomness,
+}
+
+/// Now, in Unix seconds.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+impl Node {
+    /// Prepares a node. `public` is the http or https URL under which peers reach it.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        bus: Arc<dyn Bus>,
+        public: &str,
+    ) -> Result<Arc<Node>, StartError> {
+        Node::start_limited(store, bus, public, Quotas::default()).await
+    }
+
+    /// The same with limits of the operator's choice.
+    pub async fn start_limited(
+        store: Arc<dyn Store>,
+        bus: Arc<dyn Bus>,
+        public: &str,
+        quotas: Quotas,
+    ) -> Result<Arc<Node>, StartError> {
+        if store.url_keys().await?.is_empty() {
+            new_url_key(store.as_ref()).await?;
+        }
+        let signer = Signer::new(store.url_keys().await?);
+        let base = public.trim_end_matches('/');
+        // http becomes ws and https becomes wss.
+        let websocket_base = base
+            .strip_prefix("http")
+            .map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
+        let id = random_hex::<6>().map_err(|_| StartError::Randomness)?;
+        Ok(Arc::new(Node {
+            id: format!("node_{id}"),
+            store,
+            bus,
+            metrics: Arc::default(),
+            limits: Arc::new(Limits::new(quotas)),
+            guard: Guard::default(),
+            providers: OnceLock::new(),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            websocket_base,
+            signer: Mutex::new(Arc::new(signer)),
+            away: Mutex::default(),
+            is_draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            served: TaskTracker::new(),
+        }))
+    }
+
+    /// Believes tokens of these identity providers, too. Only the first call counts.
+    pub fn trust(&self, providers: Providers) {
+        let _: Result<(), Providers> = self.providers.set(providers);
+    }
+
+    pub(crate) fn signer(&self) -> Arc<Signer> {
+        let signer = self.signer.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&signer)
+    }
+
+    /// Whether nobody else comes in.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed) || self.stop.is_cancelled()
+    }
+
+    /// Prepares the end: nobody else comes in, whoever wants to know is told, and the executors
+    /// that are here are let go one after the other over that time, so that they do not all dial
+    /// the other nodes at once.
+    pub async fn drain(&self, over: Duration) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        let links = self.bus.links();
+        tracing::info!(
+            executors = links.len(),
+            seconds = over.as_secs(),
+            "draining"
+        );
+        for link in &links {
+            link.notice();
+        }
+        let began = tokio::time::Instant::now();
+        let count = u32::try_from(links.len()).unwrap_or(u32::MAX);
+        for (number, link) in (1..=count).zip(&links) {
+            let at = began + over.mul_f64(f64::from(number) / f64::from(count));
+            // Nobody is waited for who is gone already.
+            while tokio::time::Instant::now() < at && !self.bus.links().is_empty() {
+                let next = tokio::time::Instant::now() + TIME_INTERVAL;
+                tokio::time::sleep_until(next.min(at)).await;
+            }
+            link.end(Ending::RESTART);
+        }
+    }
+
+    /// An executor's websocket ended, and there is no other.
+    pub(crate) fn went_away(&self, environment: &EnvironmentKey) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if away.len() < AWAY_MAX {
+            away.insert(environment.clone(), Instant::now());
+        }
+    }
+
+    /// An executor is back.
+    pub(crate) fn came_back(&self, environment: &EnvironmentKey) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = away.remove(environment) {
+            self.metrics.reconnect_seconds.record(since.elapsed());
+        }
+    }
+
+    /// Everything that is counted, in Prometheus' text format.
+    pub(crate) fn page(&self) -> String {
+        let links = self.bus.links();
+        self.metrics.page(Levels {
+            executors: links.len(),
+            is_draining: self.is_draining(),
+            streams: links.iter().map(|link| link.streams()).sum(),
+            queued: self.limits.memory().used(),
+        })
+    }
+
+    /// Tells the links that time passes, until the node stops.
+    pub async fn keep_time(&self) {
+        let mut ticks = tokio::time::interval(TIME_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            for link in self.bus.links() {
+                link.on_time();
+            }
+            self.metrics.tidy();
+        }
+    }
+
+    /// Ends every link, and what is under way.
+    pub fn stop(&self) {
+        self.bus.end_all(Ending::RESTART);
+        self.stop.cancel();
+    }
+
+    /// Looks for revocations and takeovers, sweeps, and holds the node's lease, until it stops.
+    pub async fn watch(&self) {
+        tokio::join!(self.look_again_and_again(), lease::hold(self));
+    }
+
+    async fn look_again_and_again(&self) {
+        let mut told = self.bus.subscribe();
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
+        loop {
+            let done = tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => self.look(&mut seen).await,
+                // The bus may lose it; the tick does not.
+                heard = told.next() => match heard {
+                    Heard::Notice(Notice::Changed) | Heard::Missed(_) => self.look(&mut seen).await,
+                    Heard::Notice(_) => Ok(()),
+                },
+                _ = sweeps.tick() => {
+                    // Credentials that expire change nothing in the store.
+                    seen = None;
+                    self.limits.forget_idle();
+                    self.guard.forget_idle();
+                    self.store.sweep(now()).await
+                }
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, "the store was not looked at");
+            }
+        }
+    }
+
+    async fn look(&self, seen: &mut Option<i64>) -> Result<(), StoreError> {
+        let changes = self.store.changes().await?;
+        if *seen == Some(changes) {
+            return Ok(());
+        }
+        let keys = self.store.url_keys().await?;
+        *self.signer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Signer::new(keys));
+        for link in self.bus.links() {
+            let credential = self.store.credential(&link.kid).await?;
+            let counts = credential.is_some_and(|credential| credential.is_valid(now()));
+            let route = self.store.route(&link.environment).await?;
+            let is_current = route.is_some_and(|route| route.generation == link.generation);
+            if !(counts && is_current) {
+                tracing::info!(env = %link.environment, "executor's link ends: revoked or taken over");
+                link.end(Ending::REVOKED);
+            }
+        }
+        for kid in self.limits.connected() {
+            // What an identity provider vouches for is not in the store.
+            if kid.starts_with("jwt:") {
+                continue;
+            }
+            let credential = self.store.credential(&kid).await?;
+            if credential.is_none_or(|credential| !credential.is_valid(now())) {
+                tracing::info!(kid, "orchestrator's links end: revoked");
+                self.limits.revoke(&kid);
+            }
+        }
+        *seen = Some(changes);
+        Ok(())
+    }
+}
+
+/// Makes a new key the one that signs; the one before still counts.
+pub async fn new_url_key(store: &dyn Store) -> Result<(), StartError> {
+    let mut secret = [0; URL_KEY_BYTES];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| StartError::Randomness)?;
+    store.add_url_key(&secret, now()).await?;
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Credentials and policies: who may what.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Sqlite, changed};
+use crate::store::{Credential, CredentialKind, EnvironmentKey, Policy, StoreError};
+
+fn credential(row: &SqliteRow) -> Result<Credential, StoreError> {
+    let digest: &[u8] = row.try_get("digest")?;
+    let kind: &str = row.try_get("kind")?;
+    Ok(Credential {
+        kid: row.try_get("kid")?,
+        tenant: row.try_get("tenant")?,
+        kind: CredentialKind::named(kind).ok_or(StoreError::Content("kind of credential"))?,
+        scope: row.try_get("scope")?,
+        digest: digest
+            .try_into()
+            .map_err(|_| StoreError::Content("digest"))?,
+        created_at: row.try_get("created_at")?,
+        expires_at: row.try_get("expires_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+    })
+}
+
+impl Sqlite {
+    pub(super) async fn credential_row(&self, kid: &str) -> Result<Option<Credential>, StoreError> {
+        let row = sqlx::query("SELECT * FROM credentials WHERE kid = ?")
+            .bind(kid)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(credential).transpose()
+    }
+
+    pub(super) async fn credential_rows(
+        &self,
+        tenant: Option<&str>,
+    ) -> Result<Vec<Credential>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM credentials WHERE ?1 IS NULL OR tenant = ?1 \
+             ORDER BY tenant, created_at, kid",
+        )
+        .bind(tenant)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(credential).collect()
+    }
+
+    pub(super) async fn new_credential(&self, credential: &Credential) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO credentials (kid, tenant, kind, scope, digest, created_at, expires_at, \
+             revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&credential.kid)
+        .bind(&credential.tenant)
+        .bind(credential.kind.name())
+        .bind(&credential.scope)
+        .bind(credential.digest.as_slice())
+        .bind(credential.created_at)
+        .bind(credential.expires_at)
+        .bind(credential.revoked_at)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn ended(
+        &self,
+        sql: &'static str,
+        kid: &str,
+        at: i64,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.writing().await?;
+        let done = sqlx::query(sql)
+            .bind(at)
+            .bind(kid)
+            .execute(&mut *tx)
+            .await?;
+        changed(&mut tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(super) async fn policy_row(
+        &self,
+        environment: &EnvironmentKey,
+    ) -> Result<Policy, StoreError> {
+        let json: Option<String> =
+            sqlx::query_scalar("SELECT json FROM policies WHERE tenant = ? AND id = ?")
+                .bind(&*environment.tenant)
+                .bind(&*environment.id)
+                .fetch_optional(&self.pool)
+                .await?;
+        match json {
+            Some(json) => serde_json::from_str(&json).map_err(|_| StoreError::Content("policy")),
+            None => Ok(Policy::default()),
+        }
+    }
+
+    pub(super) async fn new_policy(
+        &self,
+        environment: &EnvironmentKey,
+        policy: &Policy,
+    ) -> Result<(), StoreError> {
+        let json = serde_json::to_string(policy).map_err(|_| StoreError::Content("policy"))?;
+        let mut tx = self.writing().await?;
+        sqlx::query("INSERT OR REPLACE INTO policies (tenant, id, json) VALUES (?, ?, ?)")
+            .bind(&*environment.tenant)
+            .bind(&*environment.id)
+            .bind(json)
+            .execute(&mut *tx)
+            .await?;
+        changed(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
