@@ -48,6 +48,8 @@ struct Target {
 
 struct Wanted {
     seconds: u32,
+    /// Makes a run repeatable; without one each run tries something else.
+    seed: Option<u32>,
     keep: bool,
     names: Vec<String>,
 }
@@ -64,7 +66,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         targets.retain(|target| wanted.names.contains(&target.name));
     }
     ensure!(!targets.is_empty(), "no such target");
-    let failed = run_all(&targets, wanted.seconds)?;
+    let failed = run_all(&targets, &wanted)?;
     if wanted.keep {
         for target in &targets {
             target.keep()?;
@@ -85,6 +87,7 @@ impl Wanted {
     fn read(arguments: &[String]) -> Result<Wanted> {
         let mut wanted = Wanted {
             seconds: SECONDS,
+            seed: None,
             keep: false,
             names: Vec::new(),
         };
@@ -95,9 +98,15 @@ impl Wanted {
                     let seconds = arguments.next().context("--seconds needs a number")?;
                     wanted.seconds = seconds.parse().context("--seconds needs a number")?;
                 }
+                "--seed" => {
+                    let seed = arguments.next().context("--seed needs a number")?;
+                    // libFuzzer takes 0 for no seed.
+                    wanted.seed = Some(seed.parse().context("--seed needs a number")?);
+                    ensure!(wanted.seed != Some(0), "--seed needs a number above 0");
+                }
                 "--keep" => wanted.keep = true,
                 flag if flag.starts_with('-') => {
-                    bail!("usage: cargo xtask fuzz [--seconds N] [--keep] [TARGET...]")
+                    bail!("usage: cargo xtask fuzz [--seconds N] [--seed N] [--keep] [TARGET...]")
                 }
                 name => wanted.names.push(name.to_owned()),
             }
@@ -160,7 +169,7 @@ fn host() -> Result<String> {
 }
 
 /// Runs as many targets at once as there are cores, and counts those that failed.
-fn run_all(targets: &[Target], seconds: u32) -> Result<usize> {
+fn run_all(targets: &[Target], wanted: &Wanted) -> Result<usize> {
     let queue = Mutex::new(targets.iter());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -173,7 +182,7 @@ fn run_all(targets: &[Target], seconds: u32) -> Result<usize> {
                         let Some(target) = next else {
                             return Ok(failed);
                         };
-                        failed += usize::from(!target.run(seconds)?);
+                        failed += usize::from(!target.run(wanted)?);
                     }
                 })
             })
@@ -187,11 +196,12 @@ fn run_all(targets: &[Target], seconds: u32) -> Result<usize> {
 
 impl Target {
     /// Runs until the time is over or something breaks. True when nothing broke.
-    fn run(&self, seconds: u32) -> Result<bool> {
+    fn run(&self, wanted: &Wanted) -> Result<bool> {
         let output = self
             .libfuzzer()
             .args([&self.found, &self.corpus])
-            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-max_total_time={}", wanted.seconds))
+            .args(wanted.seed.map(|seed| format!("-seed={seed}")))
             .arg(format!("-max_len={INPUT_BYTES_MAX}"))
             // A slow input is as much a bug as a crash: the parsers are linear.
             .args(["-timeout=25", "-rss_limit_mb=1024", "-print_final_stats=1"])
