@@ -110,8 +110,16 @@ async fn a_close_frame_ends_the_stream_though_the_socket_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn who_pings_and_takes_no_answer_is_not_read_from() {
-    let (mut peer, ours) = tokio::io::duplex(1000);
-    let mut served = WebSocket::accepted(ours, Vec::new(), &Options::server()).await;
+    let (peer, ours) = tokio::io::duplex(1000);
+    let served = WebSocket::accepted(ours, Vec::new(), &Options::server()).await;
+    pings_whose_answers_nobody_takes_wait(peer, served).await;
+}
+
+/// The same for every kind of websocket that we serve: `peer` is the other end of its pipe.
+pub(super) async fn pings_whose_answers_nobody_takes_wait(
+    mut peer: DuplexStream,
+    mut served: impl Stream<Item = Result<Text, WireError>> + Unpin,
+) {
     let pings = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'p'; 125]]
         .concat()
         .repeat(10_000);

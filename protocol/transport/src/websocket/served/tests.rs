@@ -5,6 +5,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 
 use super::*;
+use crate::websocket::tests::pings_whose_answers_nobody_takes_wait;
 use crate::websocket::{FIRST_PING, PING_INTERVAL};
 
 type Client = WebSocketStream<DuplexStream>;
@@ -314,44 +315,7 @@ async fn a_peer_that_answers_pings_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn who_pings_and_takes_no_answer_is_not_read_from() {
-    let (mut peer, ours) = tokio::io::duplex(1000);
-    let mut served = Served::new(ours, Vec::new(), &Options::server());
-    let pings = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'p'; 125]]
-        .concat()
-        .repeat(10_000);
-    let mut sent = 0;
-    let stuck = tokio::time::timeout(FIRST_PING / 2, async {
-        tokio::join!(
-            async {
-                while sent < pings.len() {
-                    sent += peer.write(&pings[sent..]).await.unwrap();
-                }
-            },
-            served.next()
-        )
-    });
-    assert!(stuck.await.is_err());
-    assert!(sent < 2 * PONG_BYTES_MAX, "{sent} bytes of pings were read");
-    // Once its answers are taken, all goes on.
-    let (mut answers, mut asks) = tokio::io::split(peer);
-    let asking = async {
-        asks.write_all(&pings[sent..]).await.unwrap();
-        let hello = [&[0x81, 0x80 | 2, 0, 0, 0, 0][..], b"{}"].concat();
-        asks.write_all(&hello).await.unwrap();
-    };
-    let taking = async {
-        let mut answers = tokio::io::BufReader::new(&mut answers);
-        let mut answer = [0; 127];
-        while answers.read_exact(&mut answer).await.is_ok() {
-            assert_eq!(answer[..2], [0x8a, 125]);
-        }
-    };
-    let told = async {
-        tokio::select! {
-            told = served.next() => told.unwrap().unwrap(),
-            () = taking => panic!("the pipe ended"),
-        }
-    };
-    let ((), told) = tokio::join!(asking, told);
-    assert_eq!(told.as_str(), "{}");
+    let (peer, ours) = tokio::io::duplex(1000);
+    let served = Served::new(ours, Vec::new(), &Options::server());
+    pings_whose_answers_nobody_takes_wait(peer, served).await;
 }
