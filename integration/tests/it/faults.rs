@@ -92,7 +92,8 @@ async fn an_executor_that_was_stopped_in_the_middle_of_a_stream_loses_nothing() 
     for burst in 0..5 {
         // Something is still to come when we stop, however much the sockets between us hold.
         let asked = format!("{} {}\n", burst * LINES + 1, (burst + 1) * LINES);
-        let written = json!({"processId": "p", "writeId": asked, "chunk": encode(asked.as_bytes())});
+        let written =
+            json!({"processId": "p", "writeId": asked, "chunk": encode(asked.as_bytes())});
         wire.post("process/write", written).await?;
         let message = wire.notification().await?.context("the stream ended")?;
         follower.notified(&message)?;
