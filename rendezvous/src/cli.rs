@@ -290,7 +290,8 @@ pub enum Token {
         #[arg(value_name = "KID")]
         kid: String,
     },
-    /// Makes a successor and lets the credential end after a while
+    /// Makes a successor and lets the credential end after a while; of one and its successors two
+    /// count at a time
     Rotate {
         /// Whose
         #[command(flatten)]

@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use farstep_protocol::relay::registry::{Refusal, RefusalBody};
 
+use crate::control::TWO_COUNT;
 use crate::store::StoreError;
 
 /// A request that is refused.
@@ -84,6 +85,7 @@ impl Refused {
         "another executor took this environment over; give this one another id, \
          or remove the environment with `farstep-rendezvous admin forget`",
     );
+    pub(crate) const TWO: Refused = refused(StatusCode::CONFLICT, "two_credentials", TWO_COUNT);
     pub(crate) const AWAY: Refused = Refused {
         retry_after: Some(1),
         ..refused(

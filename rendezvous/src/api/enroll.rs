@@ -44,6 +44,7 @@ pub(super) async fn enroll(
     let made = NewToken::make(TokenKind::Credential(CredentialKind::Executor));
     let made = made.map_err(|_| Refused::UNAVAILABLE)?;
     let credential = Credential {
+        subject: made.kid.clone(),
         kid: made.kid,
         tenant: enrolment.tenant,
         kind: CredentialKind::Executor,
@@ -52,6 +53,7 @@ pub(super) async fn enroll(
         created_at: now(),
         expires_at: None,
         revoked_at: None,
+        used_at: None,
     };
     node.store.add_credential(&credential).await?;
     tracing::info!(kid = credential.kid, "an executor was enrolled");

@@ -69,6 +69,10 @@ pub(crate) async fn authenticate(
     if let Some(bearer) = bearer
         && let Some(credential) = known(node.store.as_ref(), bearer).await?
     {
+        if credential.used_at.is_none() {
+            // From here on a rotation does not take it for one whose text was lost.
+            node.store.used(&credential.kid, now()).await?;
+        }
         return Ok(credential);
     }
     Err(refuse(node, bearer, address).await)

@@ -248,6 +248,8 @@ impl Provider {
             created_at: 0,
             expires_at: Some(exp),
             revoked_at: None,
+            subject: String::new(),
+            used_at: None,
         };
         let grant = Grant {
             environments,

@@ -148,6 +148,12 @@ pub struct Token {
     pub revoked_at: ::core::option::Option<i64>,
     #[prost(bool, tag = "8")]
     pub in_force: bool,
+    /// The first of those that were made of each other by rotation. Two of a subject count at a time.
+    #[prost(string, tag = "9")]
+    pub subject: ::prost::alloc::string::String,
+    /// When it was shown for the first time.
+    #[prost(int64, optional, tag = "10")]
+    pub used_at: ::core::option::Option<i64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -533,7 +539,8 @@ pub mod admin_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Makes a successor; both count for a while.
+        /// Makes a successor; both count for a while. FAILED_PRECONDITION when a third one would: nothing
+        /// that is in use is ended for it. A successor that was never shown is replaced.
         pub async fn rotate_token(
             &mut self,
             request: impl tonic::IntoRequest<super::RotateTokenRequest>,
@@ -672,7 +679,8 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::TokenRef>,
         ) -> std::result::Result<tonic::Response<super::Token>, tonic::Status>;
-        /// Makes a successor; both count for a while.
+        /// Makes a successor; both count for a while. FAILED_PRECONDITION when a third one would: nothing
+        /// that is in use is ended for it. A successor that was never shown is replaced.
         async fn rotate_token(
             &self,
             request: tonic::Request<super::RotateTokenRequest>,

@@ -194,6 +194,7 @@ impl From<ControlError> for Status {
     fn from(error: ControlError) -> Status {
         match error {
             ControlError::Unknown(_) => Status::not_found(error.to_string()),
+            ControlError::Two => Status::failed_precondition(error.to_string()),
             ControlError::Invalid(_) => Status::invalid_argument(error.to_string()),
             ControlError::Store(_) | ControlError::Randomness => {
                 tracing::error!(%error, "an admin call failed");

@@ -29,7 +29,7 @@ use crate::bus::{Bus, Notice};
 use crate::node::{new_url_key, now};
 use crate::store::{
     Credential, CredentialKind, Enrolment, EnvironmentKey, EnvironmentState, OPERATOR, Policy,
-    Store, StoreError, in_scope,
+    RotateOutcome, Store, StoreError, in_scope,
 };
 
 /// For how long an enrolment code is good, in seconds.
@@ -37,6 +37,11 @@ const ENROLMENT_SECONDS: i64 = 600;
 
 /// For how long both count after a rotation, in seconds, if nothing is said.
 const OVERLAP_SECONDS: u32 = 24 * 60 * 60;
+
+/// What whoever asks for a third credential of a subject is told.
+pub(crate) const TWO_COUNT: &str = "two credentials of this subject count already, and both are in \
+    use; wait until the older one ends, or revoke it (`farstep-rendezvous admin token list` shows \
+    both)";
 
 /// Entries of each list of a policy.
 const POLICY_ENTRIES_MAX: usize = 1000;
@@ -53,6 +58,9 @@ pub enum ControlError {
     /// It does not exist, or is not the caller's.
     #[error("there is no such {0} for this credential")]
     Unknown(&'static str),
+    /// A third one of a subject.
+    #[error("{TWO_COUNT}")]
+    Two,
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -262,11 +270,13 @@ impl Control {
             kind,
             scope: who.scope(&request.scope)?,
             expires_at: request.expires_at,
+            subject: None,
         };
-        let made = wanted.make(self.store.as_ref()).await?;
+        let (text, credential) = wanted.make()?;
+        self.store.add_credential(&credential).await?;
         Ok(wire::CreatedToken {
-            text: made.0,
-            token: Some(token(&made.1)),
+            text,
+            token: Some(token(&credential)),
             former_expires_at: None,
         })
     }
@@ -285,7 +295,9 @@ impl Control {
         }))
     }
 
-    /// Makes a successor, and ends the former one after a while.
+    /// Makes a successor, and ends the former one after a while. Two of a subject count at a time: a
+    /// successor that nobody ever showed is replaced, because its text may have been lost on the way;
+    /// nothing that is in use is ended for a third.
     pub async fn rotate_token(
         &self,
         who: &Who,
@@ -302,14 +314,24 @@ impl Control {
             kind: former.kind,
             scope: former.scope.clone(),
             expires_at: lifetime.map(|seconds| now() + seconds),
+            subject: Some(former.subject.clone()),
         };
-        let made = wanted.make(self.store.as_ref()).await?;
+        let (text, credential) = wanted.make()?;
         let until = now() + i64::from(overlap);
-        self.store.expire(&former.kid, until).await?;
+        let rotated = self.store.rotate(&former.kid, until, &credential, now());
+        match rotated.await? {
+            RotateOutcome::Rotated => self.changed(),
+            RotateOutcome::Two => return Err(ControlError::Two),
+        }
+        tracing::info!(
+            kid = former.kid,
+            successor = credential.kid,
+            "a credential is rotated"
+        );
         let until = former.expires_at.map_or(until, |end| end.min(until));
         Ok(wire::CreatedToken {
-            text: made.0,
-            token: Some(token(&made.1)),
+            text,
+            token: Some(token(&credential)),
             former_expires_at: Some(until),
         })
     }
@@ -467,6 +489,8 @@ fn token(credential: &Credential) -> wire::Token {
         expires_at: credential.expires_at,
         revoked_at: credential.revoked_at,
         in_force: credential.is_valid(now()),
+        subject: credential.subject.clone(),
+        used_at: credential.used_at,
     }
 }
 
@@ -476,13 +500,16 @@ struct Wanted {
     kind: CredentialKind,
     scope: String,
     expires_at: Option<i64>,
+    /// Whose successor it is.
+    subject: Option<String>,
 }
 
 impl Wanted {
-    async fn make(self, store: &dyn Store) -> Result<(String, Credential), ControlError> {
+    fn make(self) -> Result<(String, Credential), ControlError> {
         let made = NewToken::make(TokenKind::Credential(self.kind));
         let made = made.map_err(|_| ControlError::Randomness)?;
         let credential = Credential {
+            subject: self.subject.unwrap_or_else(|| made.kid.clone()),
             kid: made.kid,
             tenant: self.tenant,
             kind: self.kind,
@@ -491,8 +518,8 @@ impl Wanted {
             created_at: now(),
             expires_at: self.expires_at,
             revoked_at: None,
+            used_at: None,
         };
-        store.add_credential(&credential).await?;
         Ok((made.text, credential))
     }
 }

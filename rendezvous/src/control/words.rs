@@ -53,9 +53,18 @@ pub(crate) fn token(token: &Token) -> String {
         tenant,
         kind,
         scope,
+        subject,
         ..
     } = token;
-    format!("{kid}  {kind:8}  {tenant}/{scope}  {state}\n")
+    let origin = match subject == kid || subject.is_empty() {
+        true => String::new(),
+        false => format!(", made of {subject}"),
+    };
+    let unused = match (token.in_force, token.used_at) {
+        (true, None) => ", never used",
+        _ => "",
+    };
+    format!("{kid}  {kind:8}  {tenant}/{scope}  {state}{unused}{origin}\n")
 }
 
 /// A policy in words.

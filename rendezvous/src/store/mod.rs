@@ -111,6 +111,10 @@ pub struct Credential {
     pub expires_at: Option<i64>,
     /// When it was taken back.
     pub revoked_at: Option<i64>,
+    /// The first of those that were made of each other by rotation; its own name if it was not.
+    pub subject: String,
+    /// When it was shown for the first time.
+    pub used_at: Option<i64>,
 }
 
 impl Credential {
@@ -256,6 +260,15 @@ pub enum RegisterOutcome {
     Full,
 }
 
+/// What became of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotateOutcome {
+    /// The successor counts. A former successor that nobody ever showed is taken back for it.
+    Rotated,
+    /// Another credential of the subject counts beside this one, and is in use.
+    Two,
+}
+
 /// What an orchestrator was given to show to an executor, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorization {
@@ -346,8 +359,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn add_credential<'a>(&'a self, credential: &'a Credential) -> Stored<'a, ()>;
     /// Takes one back. Says whether there was one in force.
     fn revoke<'a>(&'a self, kid: &'a str, now: i64) -> Stored<'a, bool>;
-    /// Ends a credential at `until`, when its successor is in use. Says whether there was one.
+    /// Ends a credential at `until`. Says whether there was one.
     fn expire<'a>(&'a self, kid: &'a str, until: i64) -> Stored<'a, bool>;
+    /// Keeps the successor of a credential, which ends at `until`.
+    fn rotate<'a>(
+        &'a self,
+        former: &'a str,
+        until: i64,
+        successor: &'a Credential,
+        now: i64,
+    ) -> Stored<'a, RotateOutcome>;
+    /// A credential was shown.
+    fn used<'a>(&'a self, kid: &'a str, now: i64) -> Stored<'a, ()>;
 
     /// Keeps the digest of a code.
     fn add_enrolment<'a>(

@@ -1,6 +1,8 @@
 //! The routes under `/v1`.
 
 use farstep_protocol::relay::attest::{Attested, TenantKey};
+use farstep_rendezvous::now;
+use farstep_rendezvous::store::Credential;
 use farstep_rendezvous::store::CredentialKind::{Admin, Executor, Harness};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -193,9 +195,20 @@ async fn a_credential_is_rotated_and_both_count_for_a_while() {
     let answer = scene.register("box", new, 1).await;
     assert_eq!(answer.body["rotate_after"], Value::Null);
 
-    let gone = json!({"kid": kid(&old), "overlap_seconds": 0});
-    assert_eq!(scene.post(path, &admin, &gone).await.status, 200);
+    // Two count and both are in use: neither of them is ended for a third.
+    for in_use in [&old, new] {
+        let body = json!({"kid": kid(in_use), "overlap_seconds": 0});
+        let third = scene.post(path, &admin, &body).await;
+        assert_eq!(third.status, 409, "{}", third.text);
+        assert_eq!(third.body["error"]["code"], "two_credentials");
+        assert_eq!(scene.register("box", in_use, 1).await.status, 200);
+    }
+    scene.store.revoke(kid(&old), now()).await.unwrap();
     assert_eq!(scene.register("box", &old, 1).await.status, 401);
+    let body = json!({"kid": kid(new), "overlap_seconds": 0});
+    let rotated = scene.post(path, &admin, &body).await;
+    assert_eq!(scene.register("box", new, 1).await.status, 401);
+    let new = rotated.body["text"].as_str().unwrap();
     let path = format!("/v1/environments/box/credentials/{}", kid(new));
     let deleted = scene.request("DELETE", &path, &admin, &Value::Null).await;
     assert_eq!(deleted.body["in_force"], false);
@@ -205,6 +218,39 @@ async fn a_credential_is_rotated_and_both_count_for_a_while() {
     for token in ["", &harness] {
         assert_eq!(scene.get("/v1/environments", token).await.status, 401);
     }
+}
+
+#[tokio::test]
+async fn a_successor_whose_text_was_lost_is_replaced() {
+    let scene = Scene::start().await;
+    let admin = scene.token("a", Admin, "*").await;
+    let harness = scene.token("a", Harness, "box").await;
+    let path = "/v1/environments/box/credentials/rotate";
+    let body = json!({"kid": kid(&harness)});
+    let rotate = async || {
+        let rotated = scene.post(path, &admin, &body).await;
+        assert_eq!(rotated.status, 200, "{}", rotated.text);
+        rotated.body["text"].as_str().unwrap().to_owned()
+    };
+    let lost = rotate().await;
+    let kept = rotate().await;
+    let executor = scene.token("a", Executor, "box").await;
+    let _link = scene.executor("box", &executor, 1).await;
+    assert_eq!(scene.connect("box", &lost, 3).await.status, 401);
+    assert_eq!(scene.connect("box", &harness, 3).await.status, 200);
+    // However many ask at once: each replaces the one before.
+    let all = futures_util::future::join_all((0..8).map(|_| rotate())).await;
+    assert_eq!(scene.connect("box", &kept, 3).await.status, 401);
+    let listed = scene.store.credentials(Some("a")).await.unwrap();
+    let of_subject = |credential: &&Credential| {
+        credential.subject == kid(&harness) && credential.is_valid(now())
+    };
+    let counting: Vec<_> = listed.iter().filter(of_subject).collect();
+    let [former, successor] = counting[..] else {
+        panic!("{counting:?}");
+    };
+    assert_eq!((&*former.kid, successor.used_at), (kid(&harness), None));
+    assert!(all.iter().any(|text| kid(text) == successor.kid));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use farstep_protocol::relay::registry::ExecutorInfo;
 use farstep_rendezvous::bus::{BEHIND_MAX, Bus, Heard, Local, Notice, Subscription};
 use farstep_rendezvous::store::{
     Arrival, Authorization, Closed, Credential, CredentialKind, EnvironmentKey, NodeLease, Policy,
-    RegisterOutcome, Registration, Route, Sqlite, Store,
+    RegisterOutcome, Registration, RotateOutcome, Route, Sqlite, Store,
 };
 use farstep_rendezvous::{ExecutorLink, Limits, Linked, Quotas};
 use futures_util::future::BoxFuture;
@@ -192,6 +192,8 @@ async fn rights(store: &dyn Store) {
         created_at: 1,
         expires_at: None,
         revoked_at: None,
+        subject: "one".to_owned(),
+        used_at: None,
     };
     store.add_credential(&credential).await.unwrap();
     assert!(
@@ -205,6 +207,24 @@ async fn rights(store: &dyn Store) {
     assert!(store.expire("one", 90).await.unwrap());
     let kept = store.credential("one").await.unwrap().unwrap();
     assert_eq!(kept.expires_at, Some(50), "an end is not put off");
+    let successor = |kid: &str| Credential {
+        kid: kid.to_owned(),
+        created_at: 10,
+        ..kept.clone()
+    };
+    // Nobody showed the second, so the third takes its place; then nothing gives way.
+    for kid in ["two", "three"] {
+        let rotated = store.rotate("one", 45, &successor(kid), 10).await.unwrap();
+        assert_eq!(rotated, RotateOutcome::Rotated);
+    }
+    store.used("three", 11).await.unwrap();
+    store.used("three", 12).await.unwrap();
+    let four = store.rotate("one", 45, &successor("four"), 12).await;
+    assert_eq!(four.unwrap(), RotateOutcome::Two);
+    assert_eq!(store.credential("four").await.unwrap(), None);
+    let two = store.credential("two").await.unwrap().unwrap();
+    let three = store.credential("three").await.unwrap().unwrap();
+    assert_eq!((two.revoked_at, three.used_at), (Some(10), Some(11)));
     assert!(store.revoke("one", 40).await.unwrap());
     assert!(!store.revoke("one", 41).await.unwrap());
     assert!(!store.revoke("nobody", 41).await.unwrap());

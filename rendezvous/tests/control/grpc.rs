@@ -64,7 +64,17 @@ async fn a_folder_and_a_node_say_the_same() {
     let code = run(&node, "enroll --environment box").await.unwrap();
     assert!(code.starts_with("fste_"), "{code}");
     let rotate = format!("token rotate {}", kid(&executor));
-    assert!(run(&node, &rotate).await.unwrap().starts_with("fstx_"));
+    let successor = run(&node, &rotate).await.unwrap();
+    assert!(successor.starts_with("fstx_"));
+    let listed = run(&node, "token list").await.unwrap();
+    let made = format!("never used, made of {}", kid(&executor));
+    assert!(listed.contains(&made), "{listed}");
+    assert_eq!(scene.register("box", successor.trim(), 1).await.status, 200);
+    // A third one is refused at each door, in the same words.
+    for reach in [&node, &folder] {
+        let third = run(reach, &rotate).await.unwrap_err().to_string();
+        assert!(third.contains("or revoke it"), "{third}");
+    }
     run(&node, "rotate-url-key").await.unwrap();
     run(&node, &format!("token revoke {}", kid(&executor)))
         .await

@@ -84,6 +84,7 @@ impl Scene {
     pub(crate) async fn token(&self, tenant: &str, kind: CredentialKind, scope: &str) -> String {
         let made = NewToken::make(TokenKind::Credential(kind)).unwrap();
         let credential = Credential {
+            subject: made.kid.clone(),
             kid: made.kid,
             tenant: tenant.to_owned(),
             kind,
@@ -92,6 +93,7 @@ impl Scene {
             created_at: now(),
             expires_at: None,
             revoked_at: None,
+            used_at: None,
         };
         self.store.add_credential(&credential).await.unwrap();
         made.text

@@ -1,10 +1,14 @@
 //! Credentials and policies: who may what.
 
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::{Sqlite, changed};
-use crate::store::{Credential, CredentialKind, EnvironmentKey, Policy, StoreError};
+use crate::store::{Credential, CredentialKind, EnvironmentKey, Policy, RotateOutcome, StoreError};
+
+/// Ends a credential, not later than it would anyway.
+pub(super) const EXPIRE: &str = "UPDATE credentials SET expires_at = \
+    min(?, coalesce(expires_at, 1 << 62)) WHERE kid = ? AND revoked_at IS NULL";
 
 fn credential(row: &SqliteRow) -> Result<Credential, StoreError> {
     let digest: &[u8] = row.try_get("digest")?;
@@ -20,7 +24,32 @@ fn credential(row: &SqliteRow) -> Result<Credential, StoreError> {
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
         revoked_at: row.try_get("revoked_at")?,
+        subject: row.try_get("subject")?,
+        used_at: row.try_get("used_at")?,
     })
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    credential: &Credential,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO credentials (kid, tenant, kind, scope, digest, created_at, expires_at, \
+         revoked_at, subject, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&credential.kid)
+    .bind(&credential.tenant)
+    .bind(credential.kind.name())
+    .bind(&credential.scope)
+    .bind(credential.digest.as_slice())
+    .bind(credential.created_at)
+    .bind(credential.expires_at)
+    .bind(credential.revoked_at)
+    .bind(&credential.subject)
+    .bind(credential.used_at)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 impl Sqlite {
@@ -47,21 +76,49 @@ impl Sqlite {
     }
 
     pub(super) async fn new_credential(&self, credential: &Credential) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO credentials (kid, tenant, kind, scope, digest, created_at, expires_at, \
-             revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        let mut connection = self.pool.acquire().await?;
+        insert(&mut connection, credential).await
+    }
+
+    /// In one transaction, so that of several rotations at once one is the second.
+    pub(super) async fn rotated(
+        &self,
+        former: &str,
+        until: i64,
+        successor: &Credential,
+        now: i64,
+    ) -> Result<RotateOutcome, StoreError> {
+        let mut tx = self.writing().await?;
+        let in_use = sqlx::query(
+            "SELECT 1 FROM credentials WHERE subject = ? AND kid <> ? AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > ?) AND used_at IS NOT NULL LIMIT 1",
         )
-        .bind(&credential.kid)
-        .bind(&credential.tenant)
-        .bind(credential.kind.name())
-        .bind(&credential.scope)
-        .bind(credential.digest.as_slice())
-        .bind(credential.created_at)
-        .bind(credential.expires_at)
-        .bind(credential.revoked_at)
-        .execute(&self.pool)
+        .bind(&successor.subject)
+        .bind(former)
+        .bind(now)
+        .fetch_optional(&mut *tx)
         .await?;
-        Ok(())
+        if in_use.is_some() {
+            return Ok(RotateOutcome::Two);
+        }
+        sqlx::query(
+            "UPDATE credentials SET revoked_at = ? WHERE subject = ? AND kid <> ? \
+             AND revoked_at IS NULL AND used_at IS NULL",
+        )
+        .bind(now)
+        .bind(&successor.subject)
+        .bind(former)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(EXPIRE)
+            .bind(until)
+            .bind(former)
+            .execute(&mut *tx)
+            .await?;
+        insert(&mut tx, successor).await?;
+        changed(&mut tx).await?;
+        tx.commit().await?;
+        Ok(RotateOutcome::Rotated)
     }
 
     pub(super) async fn ended(

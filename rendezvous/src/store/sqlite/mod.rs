@@ -19,8 +19,8 @@ use sqlx::{Connection as _, Row as _, Sqlite as Db, SqliteConnection, Transactio
 
 use super::{
     Arrival, Authorization, Closed, Credential, Digest, Enrolment, EnvironmentKey,
-    EnvironmentState, NodeLease, Policy, RegisterOutcome, Registration, Route, Store, StoreError,
-    Stored, UrlKey,
+    EnvironmentState, NodeLease, Policy, RegisterOutcome, Registration, RotateOutcome, Route,
+    Store, StoreError, Stored, UrlKey,
 };
 
 /// Connections to the file: readers beside the one writer there can be.
@@ -154,9 +154,28 @@ impl Store for Sqlite {
     }
 
     fn expire<'a>(&'a self, kid: &'a str, until: i64) -> Stored<'a, bool> {
-        let sql = "UPDATE credentials SET expires_at = min(?, coalesce(expires_at, 1 << 62)) \
-                   WHERE kid = ? AND revoked_at IS NULL";
-        Box::pin(self.ended(sql, kid, until))
+        Box::pin(self.ended(credentials::EXPIRE, kid, until))
+    }
+
+    fn rotate<'a>(
+        &'a self,
+        former: &'a str,
+        until: i64,
+        successor: &'a Credential,
+        now: i64,
+    ) -> Stored<'a, RotateOutcome> {
+        Box::pin(self.rotated(former, until, successor, now))
+    }
+
+    fn used<'a>(&'a self, kid: &'a str, now: i64) -> Stored<'a, ()> {
+        Box::pin(async move {
+            sqlx::query("UPDATE credentials SET used_at = ? WHERE kid = ? AND used_at IS NULL")
+                .bind(now)
+                .bind(kid)
+                .execute(&self.pool)
+                .await?;
+            Ok(())
+        })
     }
 
     fn add_enrolment<'a>(
