@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::{Buf as _, Bytes, BytesMut};
 use clatter::transportstate::TransportState;
 
+use super::padding::{Packing, Padding, PaddingError, Unpacking, pad};
 use super::rekey::{KeyLife, Opening, RekeyError, Rekeys, Sealing};
 use super::suite::{AesGcm, Sha256, TAG_BYTES};
 use crate::relay::{Order, OrderError};
@@ -43,6 +44,8 @@ pub struct Channel {
     is_used_up: bool,
     sealing: Sealing,
     opening: Opening,
+    packing: Packing,
+    unpacking: Unpacking,
 }
 
 /// Why the stream has to end.
@@ -63,6 +66,9 @@ pub enum ChannelError {
     /// Keys change, or do not, against what was agreed.
     #[error(transparent)]
     Rekey(#[from] RekeyError),
+    /// Records are padded, or are not, against what was agreed.
+    #[error(transparent)]
+    Padding(#[from] PaddingError),
 }
 
 impl Channel {
@@ -77,6 +83,8 @@ impl Channel {
             is_used_up: false,
             sealing: Sealing::default(),
             opening: Opening::default(),
+            packing: Packing::default(),
+            unpacking: Unpacking::default(),
         }
     }
 
@@ -89,6 +97,12 @@ impl Channel {
         };
         self.sealing.set(sealing);
         self.opening.set(opening);
+    }
+
+    /// What was said about padding records. What has begun goes on to the end.
+    pub fn set_padding(&mut self, padding: Padding) {
+        self.packing.set(padding);
+        self.unpacking.set(padding);
     }
 
     /// Takes a record as it came from the relay.
@@ -113,15 +127,40 @@ impl Channel {
                 return Err(ChannelError::Authentic);
             }
             self.opened_records += 1;
-            if length > 0 {
-                self.opening.count()?;
-                continue;
+            match self.unpad(at)? {
+                None => {}
+                Some(0) => {
+                    self.opening.renew()?;
+                    let renewed = self.state.rekey_receiver();
+                    renewed.map_err(|_| ChannelError::Authentic)?;
+                }
+                Some(_) => self.opening.count()?,
             }
-            self.opening.renew()?;
-            let renewed = self.state.rekey_receiver();
-            renewed.map_err(|_| ChannelError::Authentic)?;
         }
         Ok(())
+    }
+
+    /// Leaves the content of the plaintext that begins at `at`, and says how long it is; `None` if
+    /// there is none, because padding begins.
+    fn unpad(&mut self, at: usize) -> Result<Option<usize>, ChannelError> {
+        let plaintext = self.opened.get(at..).unwrap_or_default();
+        let content = match self.unpacking.take(plaintext, self.opened_records == 1) {
+            Ok(content) => content,
+            Err(error) => {
+                self.opened.truncate(at);
+                return Err(error.into());
+            }
+        };
+        let Some(content) = content else {
+            return Ok(None);
+        };
+        let length = content.len();
+        if content.start > 0 {
+            self.opened
+                .copy_within(at + content.start..at + content.end, at);
+            self.opened.truncate(at + length);
+        }
+        Ok(Some(length))
     }
 
     /// How many records came and were opened, in their order.
@@ -170,6 +209,11 @@ impl Channel {
         if self.unsealed.is_empty() {
             return Ok(None);
         }
+        if self.packing == Packing::Due {
+            let begin = self.seal(0)?;
+            self.packing = Packing::Padded;
+            return Ok(Some(begin));
+        }
         if self.sealing.is_due(now) {
             let marker = self.seal(0)?;
             let renewed = self.state.rekey_sender();
@@ -177,7 +221,7 @@ impl Channel {
             self.sealing.renew();
             return Ok(Some(marker));
         }
-        let length = self.unsealed.len().min(RECORD_BYTES_MAX);
+        let length = self.unsealed.len().min(self.packing.most());
         let record = self.seal(length)?;
         self.sealing.count(now);
         Ok(Some(record))
@@ -188,10 +232,22 @@ impl Channel {
         if self.is_used_up {
             return Err(OrderError::UsedUp.into());
         }
-        let mut record = vec![0; length + TAG_BYTES];
         let text = self.unsealed.get(..length).unwrap_or_default();
+        let (mut record, size) = match self.packing {
+            Packing::Padded => {
+                let record = pad(text, TAG_BYTES).ok_or(ChannelError::Record(length))?;
+                let size = record.len() - TAG_BYTES;
+                (record, size)
+            }
+            Packing::Plain | Packing::Due => {
+                let mut record = Vec::with_capacity(length + TAG_BYTES);
+                record.extend_from_slice(text);
+                record.resize(length + TAG_BYTES, 0);
+                (record, length)
+            }
+        };
         // Sealing fails only when the numbers of the cipher are used up, long after ours.
-        if self.state.send(text, &mut record).is_err() {
+        if self.state.send_in_place(&mut record, size).is_err() {
             return Err(OrderError::UsedUp.into());
         }
         self.unsealed.advance(length);

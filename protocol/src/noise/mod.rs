@@ -10,17 +10,20 @@
 //! ```
 //!
 //! [`Identity`] is a static key, [`Channel`] turns messages into records of ciphertext and back, and
-//! changes its keys from time to time if both ends are ours ([`Rekeys`]).
+//! changes its keys from time to time if both ends are ours ([`Rekeys`]), and hides how much it says
+//! if they agreed to ([`padding`]).
 //! Randomness comes from the cryptographic library and nowhere else. A relay must not be able to
 //! read, so the rendezvous crate builds without this module.
 
 mod channel;
 mod handshake;
 mod identity;
+pub mod padding;
 mod rekey;
 mod suite;
 
 pub use channel::{Channel, ChannelError, MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
 pub use handshake::{Binding, HANDSHAKE_BYTES_MAX, HandshakeError, Initiator, Knock, Responder};
 pub use identity::{Identity, IdentityError};
+pub use padding::{Padding, PaddingError};
 pub use rekey::{KeyLife, RekeyError, Rekeys};

@@ -1,3 +1,4 @@
+mod padded;
 mod rekeys;
 
 use std::sync::OnceLock;
