@@ -140,6 +140,15 @@ impl Environment {
         matches!(self.profile(), Some(Profile::ReadOnly | Profile::Workspace))
     }
 
+    /// Whether its entry wants nobody on the way to see how much is said.
+    pub fn is_padded(&self) -> bool {
+        let rendezvous = self
+            .entry
+            .as_ref()
+            .and_then(|entry| entry.farstep.rendezvous.as_ref());
+        rendezvous.and_then(|rendezvous| rendezvous.padding) == Some(true)
+    }
+
     fn profile(&self) -> Option<Profile> {
         let entry = self.entry.as_ref()?;
         Profile::named(entry.farstep.permission_profile.as_deref()?)

@@ -72,6 +72,11 @@ pub enum GatewayError {
          executor themselves"
     )]
     Confined(EnvironmentId),
+    /// Its clients speak for themselves, and would not ask for padding.
+    #[error(
+        "`{0}` has `padding = true`, which clients that speak to its executor themselves do not ask for"
+    )]
+    Padded(EnvironmentId),
     /// The token cannot be used.
     #[error("--ws-token-file: {0}")]
     Token(String),
@@ -102,6 +107,9 @@ impl Gateway {
     ) -> Result<Gateway, GatewayError> {
         if environment.is_confined() {
             return Err(GatewayError::Confined(environment.id().clone()));
+        }
+        if environment.is_padded() {
+            return Err(GatewayError::Padded(environment.id().clone()));
         }
         if !is_here(address.ip()) {
             match (&access.token_file, access.allow_plaintext) {

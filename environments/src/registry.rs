@@ -329,6 +329,7 @@ fn dial_entry(entry: &Entry, withheld: &Withheld, sources: &Sources) -> Arc<dyn 
                     .as_ref()
                     .and_then(|wishes| wishes.executor_key.clone()),
                 attestation_key: wishes.as_ref().and_then(|wishes| wishes.attestation_key),
+                padding: wishes.as_ref().and_then(|wishes| wishes.padding) == Some(true),
                 identity_file: wishes.and_then(|wishes| wishes.identity_file),
                 registry: Target {
                     url: base.clone(),

@@ -28,7 +28,7 @@ use farstep_protocol::method::initialize::{
     ChannelTerms, INITIALIZE, INITIALIZED, InitializeParams, InitializeResult,
 };
 use farstep_protocol::rpc::{self, Limits, Message, Request, RequestId, RpcError};
-use farstep_transport::{Rekeys, Text, Wire, WireError};
+use farstep_transport::{Padding, PaddingWish, Rekeys, Text, Wire, WireError};
 use futures_util::SinkExt as _;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -310,6 +310,7 @@ impl<W: Wire> Connection<W> {
             return Err(errors::out_of_turn("this connection has a session already"));
         }
         let params: InitializeParams = request.params.parse()?;
+        let channel = self.agree(params.farstep_channel)?;
         let wish = params.farstep.unwrap_or_default();
         let retention = wish.retention_seconds.map(Duration::from_secs);
         let attached = match (&params.resume_session_id, retention) {
@@ -329,8 +330,9 @@ impl<W: Wire> Connection<W> {
             session_id: attached.id().reveal().to_owned(),
             environment_info: Some(self.surroundings.info().clone()),
             farstep: attached.terms(),
-            farstep_channel: self.agree(params.farstep_channel),
+            farstep_channel: channel,
         };
+        self.keep(channel.unwrap_or_default());
         let resumed = params.resume_session_id.is_some();
         tracing::info!(session = %attached.id(), resumed, "session attached");
         self.server.attached();
@@ -350,13 +352,28 @@ impl<W: Wire> Connection<W> {
         Ok(result)
     }
 
-    /// Agrees to what the peer asked for that this connection has.
-    fn agree(&mut self, asked: Option<ChannelTerms>) -> Option<ChannelTerms> {
-        let rekey = asked?.rekey && self.wire.has_keys();
-        if rekey {
+    /// What of it this connection has and wants. Nothing changes before there is a session.
+    fn agree(&self, asked: Option<ChannelTerms>) -> Result<Option<ChannelTerms>, RpcError> {
+        let asks_for_padding = asked.is_some_and(|asked| asked.padding);
+        let wish = self.wire.padding_wish();
+        if wish == PaddingWish::Always && !asks_for_padding {
+            return Err(errors::unpadded());
+        }
+        let agreed = asked.map(|asked| ChannelTerms {
+            rekey: asked.rekey && self.wire.has_keys(),
+            padding: asked.padding && self.wire.has_keys() && wish != PaddingWish::Never,
+        });
+        Ok(agreed)
+    }
+
+    /// Does what was agreed, from the answer on.
+    fn keep(&mut self, agreed: ChannelTerms) {
+        if agreed.rekey {
             self.wire.set_rekeys(Rekeys::Agreed);
         }
-        Some(ChannelTerms { rekey })
+        if agreed.padding {
+            self.wire.set_padding(Padding::Agreed);
+        }
     }
 
     fn initialized(&mut self) -> Result<(), End> {

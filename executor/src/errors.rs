@@ -55,6 +55,15 @@ pub(crate) fn out_of_turn(what: &'static str) -> RpcError {
     RpcError::new(ErrorCode::InvalidRequest, what)
 }
 
+/// An orchestrator that would show how much it says.
+pub(crate) fn unpadded() -> RpcError {
+    // Not what a session is refused with, so nobody takes it for that.
+    invalid_params(
+        "this executor talks in padded records only (--padding always); write `padding = true` into \
+         the `farstep` table of its entry",
+    )
+}
+
 pub(crate) fn invalid_params(why: impl std::fmt::Display) -> RpcError {
     RpcError::new(ErrorCode::InvalidParams, format!("invalid params: {why}"))
 }

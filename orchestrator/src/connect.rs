@@ -100,6 +100,7 @@ fn failure(error: GatewayError) -> Failure {
         GatewayError::NoToken(_)
         | GatewayError::Plaintext(_)
         | GatewayError::Confined(_)
+        | GatewayError::Padded(_)
         | GatewayError::Token(_) => Failure::Usage(error.to_string()),
     }
 }

@@ -14,7 +14,7 @@ use farstep_protocol::method::initialize::{
     SessionWish,
 };
 use farstep_protocol::rpc::RpcError;
-use farstep_transport::{Rekeys, Text, Wire, WireError};
+use farstep_transport::{Padding, PaddingWish, Rekeys, Text, Wire, WireError};
 use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 
@@ -100,6 +100,9 @@ pub(crate) enum HandshakeError {
         method: &'static str,
         detail: String,
     },
+    /// It does not hide how much is said, and we want that.
+    #[error("the executor does not agree to pad its records")]
+    Unpadded,
     /// The connection ended first.
     #[error("exec-server transport closed")]
     Closed,
@@ -124,7 +127,14 @@ pub(crate) async fn handshake<W: Wire>(
     if opening.wire.has_keys() {
         // Whoever agrees may begin with its answer.
         opening.wire.set_rekeys(Rekeys::Offered);
-        params.farstep_channel = Some(ChannelTerms { rekey: true });
+        let padding = opening.wire.padding_wish() == PaddingWish::Always;
+        if padding {
+            opening.wire.set_padding(Padding::Offered);
+        }
+        params.farstep_channel = Some(ChannelTerms {
+            rekey: true,
+            padding,
+        });
     }
     opening.request(INITIALIZE, &params).await?;
     let mut initialized = String::new();
@@ -137,6 +147,12 @@ pub(crate) async fn handshake<W: Wire>(
         true => Rekeys::Agreed,
         false => Rekeys::Never,
     });
+    if opening.wire.padding_wish() == PaddingWish::Always {
+        if !agreed.padding {
+            return Err(HandshakeError::Unpadded);
+        }
+        opening.wire.set_padding(Padding::Agreed);
+    }
     let info = match result.environment_info {
         Some(info) => info,
         None => {

@@ -56,6 +56,8 @@ pub struct RendezvousExtension {
     /// Where our own key is kept, joined with the configuration folder. Without it every process
     /// has a new one, which no executor can know.
     pub identity_file: Option<PathBuf>,
+    /// Whether records are padded, so that the relay does not see how much is said.
+    pub padding: Option<bool>,
 }
 
 impl EntryExtension {

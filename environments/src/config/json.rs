@@ -160,6 +160,7 @@ fn extension(table: &EntryExtension) -> Fields {
         fields.maybe("attestation_key", attestation.map(ToString::to_string));
         let identity = rendezvous.identity_file.as_deref();
         fields.maybe("identity_file", identity.map(text));
+        fields.maybe("padding", rendezvous.padding);
     }
     fields
 }

@@ -141,6 +141,10 @@ fn extension() -> Value {
             "pattern": "^fstk1:[A-Za-z0-9_-]{43}$",
         }),
         "identity_file" => filled("our own key, made if there is none"),
+        "padding" => said(
+            "boolean",
+            "whether the relay sees only a few sizes of what is said, or there is no connection",
+        ),
         "permission_profile" => json!({
             "description": "what may be done there",
             "enum": Profile::NAMES.map(|(name, _)| name),
@@ -153,6 +157,7 @@ fn extension() -> Value {
         "executor_key": ["rendezvous"],
         "attestation_key": ["rendezvous"],
         "identity_file": ["rendezvous"],
+        "padding": ["rendezvous"],
     });
     schema
 }

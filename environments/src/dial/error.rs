@@ -123,6 +123,11 @@ pub enum ConnectError {
         profile: &'static str,
         reason: String,
     },
+    /// How much is said could be seen on the way.
+    #[error(
+        "records cannot be padded as `farstep.padding` wants: the executor does not agree to it"
+    )]
+    Unpadded,
     /// The connection was there and ended at once.
     #[error("connection was lost at once: {reason}")]
     Lost { reason: String },
@@ -185,6 +190,7 @@ impl ConnectError {
             | ConnectError::NotDurable { .. }
             | ConnectError::OtherMachine { .. }
             | ConnectError::Unconfined { .. }
+            | ConnectError::Unpadded
             | ConnectError::SessionGone { .. }
             | ConnectError::Closed => false,
         }

@@ -216,6 +216,10 @@ pub(crate) async fn attach<W: Wire + 'static>(
             trail.pass(noise.map(Fact::Noise));
             return Ok(executor);
         }
+        Ok(Err(HandshakeError::Unpadded)) => {
+            let _ = tokio::time::timeout(CLOSE_WAIT, wire.close()).await;
+            return Err(ConnectError::Unpadded);
+        }
         Ok(Err(error)) => match refused(&tasks.wanted, &error) {
             Some(refused) => {
                 if let Some(child) = child {

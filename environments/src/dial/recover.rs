@@ -128,6 +128,9 @@ impl<W: Wire> Recovery<W> {
             {
                 return Err(Attempt::Final(refusal.to_string()));
             }
+            Ok(Err(error @ HandshakeError::Unpadded)) => {
+                return Err(Attempt::Final(error.to_string()));
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer to the handshake after {limit:?}"),
         };

@@ -17,6 +17,7 @@ use farstep_protocol::noise::{Binding, Channel, HandshakeError, Identity, Initia
 use farstep_protocol::relay::attest::{AttestationError, Attested, TenantPublic};
 use farstep_protocol::relay::registry::{Bundle, Connect, Refusal, route};
 use farstep_protocol::relay::{Frame, Kind};
+use farstep_transport::PaddingWish;
 use farstep_transport::relay::{Sealed, post};
 use farstep_transport::websocket::{Binary, Options};
 use futures_util::future::BoxFuture;
@@ -67,6 +68,8 @@ pub(crate) struct Meeting {
     pub(crate) attestation_key: Option<TenantPublic>,
     /// Where our own key is kept.
     pub(crate) identity_file: Option<PathBuf>,
+    /// Whether the relay is not to see how much is said.
+    pub(crate) padding: bool,
     pub(crate) met: Met,
 }
 
@@ -210,7 +213,11 @@ impl Meeting {
         let stream = Uuid::new_v4().to_string();
         let channel = self.shake(identity, &bundle, &stream, &mut frames).await?;
         trail.pass(None);
-        Ok((Sealed::new(frames, stream, channel), key))
+        let wish = match self.padding {
+            true => PaddingWish::Always,
+            false => PaddingWish::IfAsked,
+        };
+        Ok((Sealed::new(frames, stream, channel).wishing(wish), key))
     }
 
     /// A URL is good for one connection, so what the relay says against it is no verdict.

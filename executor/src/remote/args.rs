@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use farstep_protocol::relay::is_fingerprint;
 use farstep_protocol::relay::registry::{ExecutorInfo, is_environment_id};
+use farstep_transport::PaddingWish;
 use url::{Host, Url};
 
 /// Flags of the rendezvous.
@@ -65,9 +66,29 @@ pub struct RemoteArgs {
     #[arg(long, value_name = "FILE", requires = "remote")]
     key_attestation: Option<PathBuf>,
 
+    /// When records are padded to a few sizes, so that the relay does not see how much is said
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "asked",
+        requires = "remote"
+    )]
+    padding: PaddingWhen,
+
     /// Tell the rendezvous this of the executor (may be repeated)
     #[arg(long, value_name = "NAME=VALUE", requires = "remote")]
     label: Vec<String>,
+}
+
+/// When records are padded.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PaddingWhen {
+    /// When an orchestrator asks for it
+    Asked,
+    /// Always: an orchestrator that does not ask is refused
+    Always,
+    /// Never: an orchestrator that insists on it goes away
+    Never,
 }
 
 /// Where the credential comes from.
@@ -102,6 +123,8 @@ pub struct Settings {
     pub harness_keys: Option<(PathBuf, String)>,
     /// The file with what the tenant signed about our key.
     pub key_attestation: Option<PathBuf>,
+    /// When records are padded.
+    pub padding: PaddingWish,
     /// What the rendezvous is told.
     pub labels: BTreeMap<String, String>,
 }
@@ -156,6 +179,11 @@ impl RemoteArgs {
             allowed: self.allow_harness_key,
             harness_keys: self.harness_keys.zip(self.harness_keys_signer),
             key_attestation: self.key_attestation,
+            padding: match self.padding {
+                PaddingWhen::Asked => PaddingWish::IfAsked,
+                PaddingWhen::Always => PaddingWish::Always,
+                PaddingWhen::Never => PaddingWish::Never,
+            },
             labels: labels(&self.label)?,
         }))
     }

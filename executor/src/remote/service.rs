@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use farstep_protocol::noise::Identity;
 use farstep_protocol::relay::registry::Registered;
+use farstep_transport::PaddingWish;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +87,7 @@ struct Context {
     environment: String,
     registration: String,
     welcome: Arc<Welcome>,
+    padding: PaddingWish,
 }
 
 impl Remote {
@@ -161,6 +163,7 @@ impl Remote {
             environment: self.settings.environment.clone(),
             registration: registration.executor_registration_id.clone(),
             welcome: Arc::clone(&self.welcome),
+            padding: self.settings.padding,
         })
     }
 

@@ -58,6 +58,9 @@ pub struct ChannelTerms {
     /// Keys change while the stream is open.
     #[serde(default, skip_serializing_if = "is_false")]
     pub rekey: bool,
+    /// Records are padded to a few sizes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub padding: bool,
 }
 
 /// Result of [`INITIALIZE`].

@@ -26,7 +26,9 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 pub use budget::{Budget, FREE_BYTES};
 pub use error::WireError;
 #[cfg(feature = "relay")]
-pub use farstep_protocol::noise::Rekeys;
+pub use farstep_protocol::noise::{Padding, Rekeys};
+#[cfg(feature = "relay")]
+pub use relay::PaddingWish;
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as Text;
 
 /// Inbound messages of at most this size are put together (`exec-protocol` section 13).
@@ -67,6 +69,16 @@ pub trait Wire:
     /// What was said about changing them. A wire that has none keeps none.
     #[cfg(feature = "relay")]
     fn set_rekeys(&mut self, _rekeys: Rekeys) {}
+
+    /// What this end wants of padding. Only what has keys has records that can be padded.
+    #[cfg(feature = "relay")]
+    fn padding_wish(&self) -> PaddingWish {
+        PaddingWish::default()
+    }
+
+    /// What was said about it.
+    #[cfg(feature = "relay")]
+    fn set_padding(&mut self, _padding: Padding) {}
 }
 
 impl<W: Wire + ?Sized> Wire for Box<W> {
@@ -90,6 +102,16 @@ impl<W: Wire + ?Sized> Wire for Box<W> {
     #[cfg(feature = "relay")]
     fn set_rekeys(&mut self, rekeys: Rekeys) {
         (**self).set_rekeys(rekeys);
+    }
+
+    #[cfg(feature = "relay")]
+    fn padding_wish(&self) -> PaddingWish {
+        (**self).padding_wish()
+    }
+
+    #[cfg(feature = "relay")]
+    fn set_padding(&mut self, padding: Padding) {
+        (**self).set_padding(padding);
     }
 }
 

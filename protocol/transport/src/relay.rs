@@ -21,6 +21,18 @@ pub use sealed::Sealed;
 
 use crate::WireError;
 
+/// What one end of a stream wants of padded records, which both ends have to agree on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PaddingWish {
+    /// They are not asked for, and agreed to if the other end asks.
+    #[default]
+    IfAsked,
+    /// Nothing is said without them.
+    Always,
+    /// Not even if the other end asks.
+    Never,
+}
+
 /// What frames of a relay travel on, whole and in order.
 pub trait Carrier:
     Stream<Item = Result<Bytes, WireError>> + Sink<Bytes, Error = WireError> + Send + Unpin

@@ -1,9 +1,11 @@
 //! The first exchange.
 
-use farstep_transport::{Rekeys, Wire as _, relay};
+use farstep_transport::relay::PaddingWish;
+use farstep_transport::{Padding, Rekeys, Wire as _, relay};
 use futures_util::SinkExt as _;
 
 use super::*;
+use crate::client::handshake::HandshakeError;
 use crate::dial::{Tasks, Trail};
 
 async fn attached(script: impl AsyncFnOnce(&mut Peer)) -> Result<Executor, ConnectError> {
@@ -191,4 +193,76 @@ async fn an_executor_that_agreed_to_nothing_may_not_change_keys() {
     assert_eq!(ours.next().await.expect("open").expect("a text"), "early");
     let error = ours.next().await.expect("open").expect_err("the end");
     assert!(error.to_string().contains("a change of keys"), "{error}");
+}
+
+#[tokio::test]
+async fn padding_is_asked_for_if_the_entry_wants_it_and_is_had_or_there_is_no_connection() {
+    let info = info("zsh");
+    for (wish, agreed, expected) in [
+        (PaddingWish::IfAsked, json!({"rekey": true}), Ok(false)),
+        // It was not asked, so that it says so changes nothing.
+        (PaddingWish::IfAsked, json!({"padding": true}), Ok(false)),
+        (
+            PaddingWish::Always,
+            json!({"rekey": true, "padding": true}),
+            Ok(true),
+        ),
+        // One of before padding, and one that knows nothing of channels.
+        (PaddingWish::Always, json!({"rekey": true}), Err(())),
+        (PaddingWish::Always, Value::Null, Err(())),
+    ] {
+        let (ours, mut theirs) = relay::memory().expect("keys");
+        let mut ours = ours.wishing(wish);
+        let mut noise = None;
+        let script = async {
+            let asked = theirs.next().await.expect("open").expect("a text");
+            let asked: Value = serde_json::from_str(&asked).expect("JSON");
+            let asked = &asked["params"]["farstepChannel"];
+            let wanted = wish == PaddingWish::Always;
+            assert_eq!(asked.get("padding"), wanted.then_some(&json!(true)));
+            let initialized = theirs.next().await.expect("open").expect("a text");
+            assert!(initialized.contains("initialized"), "{initialized}");
+            if expected == Ok(true) {
+                theirs.set_padding(Padding::Agreed);
+            }
+            let mut result = json!({"sessionId": "s", "environmentInfo": info});
+            if !agreed.is_null() {
+                result["farstepChannel"] = agreed.clone();
+            }
+            let reply = json!({"id": 1, "result": result}).to_string();
+            theirs.send(reply.into()).await.expect("sent");
+        };
+        let shaken = handshake::handshake(&mut ours, &Wanted::Ordinary, &mut noise);
+        match (tokio::join!(shaken, script).0, expected) {
+            (Ok(_), Ok(padded)) => {
+                ours.send("later".into()).await.expect("sent");
+                // Who agreed understands it, and whoever did not is not troubled with it.
+                let met = theirs.next().await.expect("open").expect("understood");
+                assert_eq!(met, "later", "{padded}");
+            }
+            (Err(HandshakeError::Unpadded), Err(())) => {
+                drop(ours);
+                // Nothing was said after the answer.
+                let met = theirs.next().await;
+                assert!(met.is_none(), "{met:?}");
+            }
+            (shaken, expected) => panic!("{shaken:?}, and {expected:?} was expected"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_executor_that_says_that_it_pads_and_does_not_is_not_listened_to() {
+    let (ours, mut theirs) = relay::memory().expect("keys");
+    let mut ours = ours.wishing(PaddingWish::Always);
+    let mut noise = None;
+    let terms = json!({"rekey": true, "padding": true});
+    let result = json!({"sessionId": "s", "environmentInfo": info("zsh"), "farstepChannel": terms});
+    let reply = json!({"id": 1, "result": result}).to_string();
+    theirs.send(reply.into()).await.expect("sent");
+    let shaken = handshake::handshake(&mut ours, &Wanted::Ordinary, &mut noise).await;
+    shaken.expect("shaken");
+    theirs.send("in full view".into()).await.expect("sent");
+    let error = ours.next().await.expect("open").expect_err("the end");
+    assert!(error.to_string().contains("without the padding"), "{error}");
 }

@@ -49,7 +49,7 @@ const RESERVED_HEADERS: [(&str, &str); 8] = [
 ];
 
 /// The keys of `[environments.farstep]`.
-pub(in super::super) const KEYS: [&str; 20] = [
+pub(in super::super) const KEYS: [&str; 21] = [
     "os",
     "arch",
     "cwd",
@@ -70,6 +70,7 @@ pub(in super::super) const KEYS: [&str; 20] = [
     "executor_key",
     "attestation_key",
     "identity_file",
+    "padding",
 ];
 
 /// The keys of `[farstep]`.

@@ -10,11 +10,12 @@ use super::node::{Item, Table, quoted};
 use super::sink::Sink;
 
 /// The keys of an entry's `farstep` table that only count beside `rendezvous`.
-const COMPANIONS: [&str; 4] = [
+const COMPANIONS: [&str; 5] = [
     "environment",
     "executor_key",
     "attestation_key",
     "identity_file",
+    "padding",
 ];
 
 const URL_HELP: &str = "write the rendezvous' https:// URL, or its http:// URL on this machine";
@@ -115,5 +116,6 @@ pub(super) fn extension(
         executor_key,
         attestation_key,
         identity_file,
+        padding: table.get("padding").and_then(|item| item.boolean(sink)),
     })
 }

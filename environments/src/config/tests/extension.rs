@@ -79,6 +79,27 @@ fn what_secures_a_connection_is_whole_and_well_formed() {
 }
 
 #[test]
+fn padding_is_a_yes_or_no_beside_a_rendezvous() {
+    let rendezvous = "farstep.rendezvous = \"https://rdv\"\nfarstep.auth.bearer.env = \"T\"";
+    let with = |line: &str| entry(&format!("{rendezvous}\nfarstep.padding = {line}"));
+    for (value, padding) in [("true", true), ("false", false)] {
+        let config = super::accepted(&with(value));
+        assert_eq!(
+            config.to_json()["environments"][0]["farstep"]["padding"],
+            padding
+        );
+    }
+    complains(
+        &with("\"always\""),
+        &["wrong_type environments[0].farstep.padding 5:19"],
+    );
+    complains(
+        &entry("url = \"wss://devbox\"\nfarstep.padding = true"),
+        &["missing_field environments[0].farstep.padding 4:9"],
+    );
+}
+
+#[test]
 fn headers_that_belong_to_somebody_else_are_refused_with_where_they_belong() {
     for name in [
         "Authorization",

@@ -112,6 +112,7 @@ mod tests {
             allowed: Vec::new(),
             harness_keys: None,
             key_attestation: None,
+            padding: Default::default(),
             labels: Default::default(),
         };
         let take_up = || take_up(&settings, Some(folder.path()));

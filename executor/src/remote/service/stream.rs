@@ -87,7 +87,7 @@ pub(super) async fn serve(opening: Opening) -> &'static str {
     });
     server.metrics().upgraded.increment(1);
     server.audit().record(&who, Event::AuthOk { mode: MODE });
-    let wire = Sealed::new(share, id, channel);
+    let wire = Sealed::new(share, id, channel).wishing(context.padding);
     let (end, _wire) = connection::serve(server, wire, who, Some(INITIALIZE_DEADLINE), &stop).await;
     tracing::info!(%end, "connection ended");
     match end {

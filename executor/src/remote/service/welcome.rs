@@ -154,6 +154,7 @@ mod tests {
             allowed: allowed.iter().map(|key| (*key).to_owned()).collect(),
             harness_keys: list,
             key_attestation: None,
+            padding: Default::default(),
             labels: Default::default(),
         }
     }

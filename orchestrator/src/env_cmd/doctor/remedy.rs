@@ -56,6 +56,10 @@ pub(crate) fn of(error: &ConnectError) -> String {
             "use an executor there that can (a stock one on Linux), confine it by other means, or \
              take `permission_profile` out of the entry"
         }
+        ConnectError::Unpadded => {
+            "use a farstep-executor there that knows it and does not run with `--padding never`, or take \
+             `padding` out of the entry"
+        }
         ConnectError::Handshake { reason, details } => {
             return of_handshake(reason, &details.join("\n"));
         }

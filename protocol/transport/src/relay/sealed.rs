@@ -9,8 +9,8 @@ use farstep_protocol::relay::{Frame, Kind};
 use futures_util::{Sink, Stream};
 use tokio::time::Instant;
 
-use super::Carrier;
-use crate::{Rekeys, Text, Wire, WireError};
+use super::{Carrier, PaddingWish};
+use crate::{Padding, Rekeys, Text, Wire, WireError};
 
 /// What may wait to be sealed before more is taken, in bytes: small messages share records, large
 /// ones do not pile up.
@@ -22,6 +22,7 @@ pub struct Sealed<C> {
     carrier: C,
     stream: String,
     channel: Channel,
+    padding: PaddingWish,
     /// A message that is made while it is sent. Its length comes first, so it has to be whole.
     parts: BytesMut,
     is_over: bool,
@@ -34,9 +35,15 @@ impl<C: Carrier> Sealed<C> {
             carrier,
             stream,
             channel,
+            padding: PaddingWish::default(),
             parts: BytesMut::new(),
             is_over: false,
         }
+    }
+
+    /// The same, of an end that wants this of padding.
+    pub fn wishing(self, padding: PaddingWish) -> Sealed<C> {
+        Sealed { padding, ..self }
     }
 
     /// What the frames travel on.
@@ -171,6 +178,14 @@ impl<C: Carrier> Wire for Sealed<C> {
     fn set_rekeys(&mut self, rekeys: Rekeys) {
         self.channel.set_rekeys(rekeys, KeyLife::default());
     }
+
+    fn padding_wish(&self) -> PaddingWish {
+        self.padding
+    }
+
+    fn set_padding(&mut self, padding: Padding) {
+        self.channel.set_padding(padding);
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +241,26 @@ mod tests {
             for text in ["early", "later"] {
                 assert_eq!(right.next().await.unwrap().unwrap(), text);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_shares_a_flush_shares_the_padding_of_one_record() {
+        let (left, mut right) = pair();
+        let mut left = left.wishing(PaddingWish::Always);
+        assert_eq!(left.padding_wish(), PaddingWish::Always);
+        for end in [&mut left, &mut right] {
+            end.set_padding(Padding::Agreed);
+        }
+        for text in ["one", "two", "three"] {
+            left.feed(Text::from(text)).await.unwrap();
+        }
+        left.flush().await.unwrap();
+        assert_eq!(under_way(&mut right), [0, 256]);
+        left.send(Text::from("x".repeat(300))).await.unwrap();
+        assert_eq!(under_way(&mut right), [512]);
+        for text in ["one", "two", "three"] {
+            assert_eq!(right.next().await.unwrap().unwrap(), text);
         }
     }
 
