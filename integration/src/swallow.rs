@@ -10,8 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A websocket frame of data, whole, in one message.
-const BINARY: u8 = 0x82;
+use crate::frames::{self, Frame};
 
 /// Everything passes but one record on its way to an orchestrator.
 #[derive(Debug)]
@@ -78,38 +77,12 @@ async fn eat(
     let Some(appetite) = appetite else {
         return tokio::io::copy(&mut from, &mut to).await.map(drop);
     };
-    let mut byte = [0];
-    let mut last = [0; 4];
-    while last != *b"\r\n\r\n" {
-        from.read_exact(&mut byte).await?;
-        to.write_all(&byte).await?;
-        last.rotate_left(1);
-        last[3] = byte[0];
-    }
+    frames::carry_head(&mut from, &mut to).await?;
     loop {
-        let mut frame = vec![0; 2];
-        from.read_exact(&mut frame).await?;
-        let more = match frame[1] {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        let mut length = vec![0; more];
-        from.read_exact(&mut length).await?;
-        let bytes = match more {
-            0 => u64::from(frame[1]),
-            _ => length
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
-        };
-        let is_record = frame[0] == BINARY;
-        frame.extend(length);
-        let head = frame.len();
-        frame.resize(head + usize::try_from(bytes).unwrap_or(usize::MAX), 0);
-        from.read_exact(&mut frame[head..]).await?;
-        if is_record && appetite.swap(false, Ordering::SeqCst) {
+        let frame = Frame::read(&mut from).await?;
+        if frame.payload().is_some() && appetite.swap(false, Ordering::SeqCst) {
             continue;
         }
-        to.write_all(&frame).await?;
+        to.write_all(&frame.raw).await?;
     }
 }

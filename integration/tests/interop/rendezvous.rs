@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
-use farstep_integration::{Lab, PATIENCE, Peer, Rendezvous, Running, need};
+use farstep_integration::{Lab, PATIENCE, Peer, Records, Rendezvous, Running, need};
 use tokio::time::{Duration, Instant};
 
 /// Waits until the node says so of the environment.
@@ -101,21 +101,30 @@ async fn a_peer_that_was_superseded_stays_away() -> Result<()> {
     Ok(())
 }
 
+/// A node that speaks TLS, and the file of who vouches for it: itself, and whoever is told so believes
+/// it.
+pub(crate) async fn speaking_tls(lab: &Lab) -> Result<(Rendezvous, String)> {
+    let (certificate, key) = (lab.path().join("cert.pem"), lab.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+    let authority = certificate.clone();
+    let [certificate, key] = [&certificate, &key].map(|path| path.display().to_string());
+    let flags = ["--tls-cert", &certificate, "--tls-key", &key];
+    let mut node = Rendezvous::start_with(lab, &flags).await?;
+    ensure!(node.url.starts_with("https://"), "{}", node.url);
+    node.vouched_by(authority);
+    Ok((node, certificate))
+}
+
 #[tokio::test]
 async fn the_peers_executor_registers_at_a_node_that_speaks_tls() -> Result<()> {
     let Some(peer) = need(Peer::find(), "the peer: FARSTEP_CODEX names no program") else {
         return Ok(());
     };
     let lab = Lab::new()?;
-    let (certificate, key) = (lab.path().join("cert.pem"), lab.path().join("key.pem"));
-    // It vouches for itself, and whoever is told so believes it.
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-    std::fs::write(&certificate, made.cert.pem())?;
-    std::fs::write(&key, made.signing_key.serialize_pem())?;
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
-    let [certificate, key] = [&certificate, &key].map(|path| path.display().to_string());
-    let flags = ["--tls-cert", &certificate, "--tls-key", &key];
-    let node = Rendezvous::start_with(&lab, &flags).await?;
+    let (node, certificate) = speaking_tls(&lab).await?;
     let token = node.token("executor").await?;
     let arguments = [
         "exec-server",
@@ -138,6 +147,45 @@ async fn the_peers_executor_registers_at_a_node_that_speaks_tls() -> Result<()> 
         .env("SSL_CERT_FILE", &certificate);
     let done = Running::start(&mut command)?.finish().await?;
     ensure!(done.out() == "through\n", "{}\n{}", done.out(), done.err());
+    running.pid().context("the peer ended")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_peers_executor_is_not_talked_to_by_who_insists_on_padding_and_never_meets_it()
+-> Result<()> {
+    let Some(peer) = need(Peer::find(), "the peer: FARSTEP_CODEX names no program") else {
+        return Ok(());
+    };
+    let lab = Lab::new()?;
+    let mut node = Rendezvous::start(&lab).await?;
+    let records = Records::start(&node.url).await?;
+    node.move_behind(&records.url).await?;
+    let token = node.token("executor").await?;
+    let arguments = [
+        "exec-server",
+        "--remote",
+        &node.url,
+        "--environment-id",
+        "far",
+    ];
+    let mut command = peer.command(&lab.folder("far")?, &arguments);
+    let running = Running::start(command.env("CODEX_API_KEY", &token))?;
+    until_listed(&node, "online").await?;
+    let harness = node.token("harness").await?;
+    for (more, code, words) in [("padding = true", 255, "`farstep.padding`"), ("", 0, "")] {
+        let entry = node.entry("far", more);
+        lab.environments(&format!("default = \"far\"\n{entry}"))?;
+        let mut command = lab.farstep(&["exec", "--", "echo", "told"]);
+        let done = Running::start(command.env("RDV_TOKEN", &harness))?;
+        let done = done.finish().await?;
+        ensure!(done.code == Some(code), "{:?} {}", done.code, done.err());
+        ensure!(done.err().contains(words), "{}", done.err());
+        ensure!((done.out() == "told\n") == (code == 0), "{}", done.out());
+        let seen = records.take();
+        ensure!(!seen.is_empty(), "nothing was said");
+        ensure!(seen.iter().all(|record| record.bytes > 0), "{seen:?}");
+    }
     running.pid().context("the peer ended")?;
     Ok(())
 }

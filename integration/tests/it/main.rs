@@ -21,6 +21,7 @@ mod jobs;
 mod json;
 mod lasting;
 mod local;
+mod padding;
 mod reload;
 mod rendezvous;
 mod rendezvous_node;
