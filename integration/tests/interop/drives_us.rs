@@ -4,6 +4,8 @@ use anyhow::{Result, ensure};
 use farstep_integration::{Lab, MockModel, Peer, Rendezvous, Running, need};
 use serde_json::json;
 
+use crate::rendezvous::speaking_tls;
+
 /// Commands, a terminal and files; the peer offers `apply_patch` only to models it knows, so the
 /// patch travels as the shell command it intercepts.
 fn script() -> serde_json::Value {
@@ -121,6 +123,23 @@ async fn the_peer_drives_our_executor_through_our_rendezvous() -> Result<()> {
         ("CODEX_EXEC_SERVER_NOISE_REGISTRY_URL", node.url.as_str()),
         ("CODEX_EXEC_SERVER_NOISE_ENVIRONMENT_ID", "far"),
         ("CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN", &token),
+    ];
+    play(&lab, &peer, Told::Variables(&variables)).await
+}
+
+#[tokio::test]
+async fn the_peer_drives_our_executor_through_a_node_that_speaks_tls() -> Result<()> {
+    let Some(peer) = found() else { return Ok(()) };
+    let lab = Lab::new()?;
+    let (node, certificate) = speaking_tls(&lab).await?;
+    let token = node.token("executor").await?;
+    let (_far, _) = node.executor(&lab, "far", &token).await?;
+    let token = node.token("harness").await?;
+    let variables = [
+        ("CODEX_EXEC_SERVER_NOISE_REGISTRY_URL", node.url.as_str()),
+        ("CODEX_EXEC_SERVER_NOISE_ENVIRONMENT_ID", "far"),
+        ("CODEX_EXEC_SERVER_NOISE_AUTH_TOKEN", &token),
+        ("SSL_CERT_FILE", &certificate),
     ];
     play(&lab, &peer, Told::Variables(&variables)).await
 }
