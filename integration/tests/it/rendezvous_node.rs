@@ -3,10 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use farstep_integration::{Lab, PATIENCE, Rendezvous, Running};
+use farstep_protocol::noise::Identity;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{Duration, Instant};
 
@@ -185,4 +189,101 @@ async fn a_node_that_drains_amid_numbered_lines_costs_none_of_them() -> Result<(
     let done = running.finish().await?;
     ensure!(done.code == Some(0), "{}", done.err());
     Ok(())
+}
+
+/// Asks for a bundle as an orchestrator does: the status, and what `Retry-After` says.
+async fn connect(node: &Rendezvous, token: &str, key: &str) -> Result<(u16, Option<String>)> {
+    let address = node.url.trim_start_matches("http://");
+    let request = format!(
+        "POST /cloud/environment/box/connect HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer \
+         {token}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: \
+         {}\r\n\r\n{key}",
+        key.len()
+    );
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let status = answer.split(' ').nth(1).context("a status")?.parse()?;
+    let said = |line: &str| {
+        line.to_ascii_lowercase()
+            .strip_prefix("retry-after: ")
+            .map(str::to_owned)
+    };
+    Ok((status, answer.lines().find_map(said)))
+}
+
+#[tokio::test]
+async fn a_credential_that_asks_too_often_waits_as_told_and_gets_through() -> Result<()> {
+    const AT_ONCE: usize = 5;
+    let lab = Lab::new()?;
+    let flags = ["--connects-per-second", "1", "--connects-at-once", "5"];
+    let node = Rendezvous::start_with(&lab, &flags).await?;
+    let token = node.token("executor").await?;
+    let (_executor, _) = node.executor(&lab, "box", &token).await?;
+    let (greedy, modest) = (node.token("harness").await?, node.token("harness").await?);
+    let key = Identity::generate()?;
+    let key = serde_json::json!({"harness_public_key": key.public()}).to_string();
+    for _ in 0..AT_ONCE {
+        assert_eq!(connect(&node, &greedy, &key).await?.0, 200);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (status, after) = connect(&node, &greedy, &key).await?;
+        if status == 429 {
+            let after: u64 = after.context("no Retry-After")?.parse()?;
+            ensure!((1..=10).contains(&after), "{after}");
+            break;
+        }
+        ensure!(status == 200 && Instant::now() < deadline, "{status}");
+    }
+    // It is for each credential.
+    assert_eq!(connect(&node, &modest, &key).await?.0, 200);
+
+    lab.environments(&format!("default = \"box\"\n{}", node.entry("box", "")))?;
+    loop {
+        let mut command = lab.farstep(&["exec", "--", "echo", "through"]);
+        command
+            .env("RDV_TOKEN", &greedy)
+            .env("FARSTEP_LOG", "farstep_environments=debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let mut log = BufReader::new(child.stderr.take().context("no stderr")?).lines();
+        let mut told = false;
+        // Nothing is left for it for as long as somebody else with its credential goes on asking.
+        let refused = async {
+            while let Some(line) = log.next_line().await? {
+                if line.contains("trying again") && line.contains("429") {
+                    told = true;
+                    let seconds = line.split("seconds=").nth(1).context("no pause")?;
+                    let seconds: f64 = seconds.split(' ').next().unwrap_or_default().parse()?;
+                    ensure!(seconds >= 1.0, "{line}");
+                    break;
+                }
+            }
+            anyhow::Ok(())
+        };
+        let asking = async {
+            loop {
+                connect(&node, &greedy, &key).await?;
+            }
+        };
+        tokio::select! {
+            refused = refused => refused?,
+            failed = asking => return failed,
+        }
+        let rest = async { while let Ok(Some(_)) = log.next_line().await {} };
+        let (done, ()) = tokio::join!(child.wait_with_output(), rest);
+        let done = done?;
+        ensure!(done.status.success(), "{:?}", done.status);
+        assert_eq!(done.stdout, b"through\n");
+        if told {
+            return Ok(());
+        }
+        // It was lucky.
+        ensure!(Instant::now() < deadline, "it was never refused");
+    }
 }
