@@ -1,13 +1,11 @@
 //! A websocket between itself and the machine.
 
-use std::time::Instant;
-
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
 use farstep_protocol::relay::{Frame, RESTART_NOTICE};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::machine::{Conn, Next, Reading};
 use super::{Ending, PING_INTERVAL, SILENCE_MAX, Side, WRITE_MAX};
@@ -38,16 +36,13 @@ pub(super) async fn read(side: &Side<'_>, stream: &mut SplitStream<WebSocket>) -
 /// Writes what there is, and pings.
 pub(super) async fn write(side: &Side<'_>, sink: &mut SplitSink<WebSocket, Message>) -> Ending {
     let Side { link, conn, bell } = *side;
-    let mut pings = interval_at(tokio::time::Instant::now() + PING_INTERVAL, PING_INTERVAL);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pinged = Instant::now();
+    let mut ping = Instant::now() + PING_INTERVAL;
     let mut is_flushed = true;
     loop {
-        let now = Instant::now();
         let message = if bell.take_notice() {
             Some(Message::Text(Utf8Bytes::from_static(RESTART_NOTICE)))
-        } else if now.saturating_duration_since(pinged) >= PING_INTERVAL {
-            pinged = now;
+        } else if Instant::now() >= ping {
+            ping = Instant::now() + PING_INTERVAL;
             Some(Message::Ping(Bytes::new()))
         } else {
             match link.next_for(conn) {
@@ -74,7 +69,7 @@ pub(super) async fn write(side: &Side<'_>, sink: &mut SplitSink<WebSocket, Messa
                 tokio::select! {
                     biased; // Frames beat pings, which are for silence.
                     () = bell.may_write.notified() => {}
-                    _ = pings.tick() => {}
+                    () = sleep_until(ping) => {}
                 }
                 continue;
             }

@@ -16,3 +16,4 @@ mod revocation;
 mod routes;
 mod scene;
 mod secrets;
+mod silence;
