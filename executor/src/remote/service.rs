@@ -212,3 +212,6 @@ impl Remote {
         (server.sessions() > 0).then_some(AWAITED_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;
