@@ -1,27 +1,51 @@
 //! Refusals, in the shape that peers show to people.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use std::borrow::Cow;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use farstep_protocol::relay::registry::{Refusal, RefusalBody};
 
 use crate::control::TWO_COUNT;
 use crate::store::StoreError;
 
+/// Says that a wish of the caller was followed (RFC 7240).
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
 /// A request that is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     status: StatusCode,
     code: &'static str,
-    message: &'static str,
+    message: Cow<'static, str>,
     retry_after: Option<u8>,
+    /// For how many seconds the executor was waited for because the caller wished it so.
+    waited: Option<u8>,
 }
 
 const fn refused(status: StatusCode, code: &'static str, message: &'static str) -> Refused {
     Refused {
         status,
         code,
-        message,
+        message: Cow::Borrowed(message),
         retry_after: None,
+        waited: None,
+    }
+}
+
+/// One that may be asked again after so many seconds.
+const fn later(
+    seconds: u8,
+    status: StatusCode,
+    code: &'static str,
+    message: &'static str,
+) -> Refused {
+    Refused {
+        status,
+        code,
+        message: Cow::Borrowed(message),
+        retry_after: Some(seconds),
+        waited: None,
     }
 }
 
@@ -53,14 +77,12 @@ impl Refused {
         "the enrolment code is wrong, expired or used; \
          `farstep-rendezvous admin enroll` makes one",
     );
-    pub(crate) const GUESSING: Refused = Refused {
-        retry_after: Some(60),
-        ..refused(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_failures",
-            "too many wrong credentials came from this address",
-        )
-    };
+    pub(crate) const GUESSING: Refused = later(
+        60,
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_failures",
+        "too many wrong credentials came from this address",
+    );
     /// The same for what does not exist and what is forbidden: ids cannot be probed.
     pub(crate) const FORBIDDEN: Refused = refused(
         StatusCode::FORBIDDEN,
@@ -86,50 +108,46 @@ impl Refused {
          or remove the environment with `farstep-rendezvous admin forget`",
     );
     pub(crate) const TWO: Refused = refused(StatusCode::CONFLICT, "two_credentials", TWO_COUNT);
-    pub(crate) const AWAY: Refused = Refused {
-        retry_after: Some(1),
-        ..refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "executor_away",
-            "the environment's executor is not connected",
-        )
-    };
-    pub(crate) const STREAMS: Refused = Refused {
-        retry_after: Some(5),
-        ..refused(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_streams",
-            "the executor or the credential has as many streams as it may",
-        )
-    };
-    pub(crate) const FOLLOWERS: Refused = Refused {
-        retry_after: Some(5),
-        ..refused(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_followers",
-            "as many follow events of this node as it takes",
-        )
-    };
-    pub(crate) const TOO_FAST: Refused = Refused {
-        retry_after: Some(1),
-        ..refused(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            "the credential asks too often",
-        )
-    };
-    pub(crate) const UNAVAILABLE: Refused = Refused {
-        retry_after: Some(1),
-        ..refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "the service cannot answer right now",
-        )
-    };
+    pub(crate) const STREAMS: Refused = later(
+        5,
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_streams",
+        "the executor or the credential has as many streams as it may",
+    );
+    pub(crate) const FOLLOWERS: Refused = later(
+        5,
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_followers",
+        "as many follow events of this node as it takes",
+    );
+    pub(crate) const TOO_FAST: Refused = later(
+        1,
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_requests",
+        "the credential asks too often",
+    );
+    pub(crate) const UNAVAILABLE: Refused = later(
+        1,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable",
+        "the service cannot answer right now",
+    );
+
+    /// The executor is away, and why, and whether it was waited for as the caller wished.
+    pub(crate) fn away(why: &str, waited: Option<u8>) -> Refused {
+        let message = format!("the environment's executor is not connected: {why}");
+        Refused {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "executor_away",
+            message: Cow::Owned(message),
+            retry_after: Some(1),
+            waited,
+        }
+    }
 
     /// In words.
-    pub(crate) fn message(&self) -> &'static str {
-        self.message
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn is_failure(&self) -> bool {
@@ -150,13 +168,18 @@ impl IntoResponse for Refused {
         let body = Refusal {
             error: RefusalBody {
                 code: self.code.to_owned(),
-                message: self.message.to_owned(),
+                message: self.message.into_owned(),
             },
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
             let value = HeaderValue::from(u16::from(seconds));
             response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        if let Some(seconds) = self.waited
+            && let Ok(value) = HeaderValue::try_from(format!("wait={seconds}"))
+        {
+            response.headers_mut().insert(PREFERENCE_APPLIED, value);
         }
         response
     }

@@ -36,9 +36,10 @@ pub(super) async fn enroll(
         None => None,
     };
     let Some(enrolment) = taken else {
-        return Err(match refuse(&node, Some(code), peer.ip()).await {
-            Refused::GUESSING => Refused::GUESSING,
-            _ => Refused::CODE,
+        let refused = refuse(&node, Some(code), peer.ip()).await;
+        return Err(match refused == Refused::GUESSING {
+            true => refused,
+            false => Refused::CODE,
         });
     };
     let made = NewToken::make(TokenKind::Credential(CredentialKind::Executor));

@@ -13,7 +13,7 @@
 #[rustfmt::skip]
 pub mod generated;
 mod grpc;
-mod words;
+pub(crate) mod words;
 
 use std::sync::Arc;
 

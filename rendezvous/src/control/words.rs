@@ -2,6 +2,7 @@
 
 use super::generated::{Environment, Policy, Token};
 use crate::node::now;
+use crate::store::EnvironmentState;
 
 const HOUR_SECONDS: i64 = 60 * 60;
 
@@ -17,20 +18,13 @@ pub(crate) fn environment(environment: &Environment) -> String {
         }
         (false, None) => "registered, never connected".to_owned(),
         (false, Some(since)) => {
-            let why = match &environment.last_closed {
-                Some(closed) => format!(
-                    "{} (closed by the {}, code {})",
-                    closed.reason, closed.by, closed.code
-                ),
-                None => "the node it was at is gone".to_owned(),
-            };
-            format!("away for {}: {why}", ago(since))
+            let closed = environment.last_closed.as_ref();
+            let closed = closed.map(|closed| (&*closed.reason, &*closed.by, closed.code));
+            away(&ago(since), closed)
         }
     };
-    let refused = environment.last_rejected.as_ref().map(|rejected| {
-        let (reason, at) = (&rejected.reason, ago(rejected.at));
-        format!("; last refused {at} ago: {reason}")
-    });
+    let refused = environment.last_rejected.as_ref();
+    let refused = refused.map(|rejected| refused_last(&ago(rejected.at), &rejected.reason));
     let Environment {
         tenant,
         environment_id,
@@ -39,6 +33,38 @@ pub(crate) fn environment(environment: &Environment) -> String {
     } = environment;
     let refused = refused.unwrap_or_default();
     format!("{tenant}/{environment_id}  {executor_key}  {shown}{refused}\n")
+}
+
+/// Why an environment cannot be reached, for whoever may connect to it.
+pub(crate) fn absence(state: Option<&EnvironmentState>) -> String {
+    let now = now();
+    let ago = |at: i64| ago(now - at);
+    let shown = match state.map(|state| (state.since(), &state.closed)) {
+        None => "it has not registered yet".to_owned(),
+        Some((None, _)) => "it registered and has not connected yet".to_owned(),
+        Some((Some(since), closed)) => {
+            let closed = closed.as_ref();
+            let closed = closed.map(|closed| (&*closed.reason, &*closed.by, closed.code.into()));
+            away(&ago(since), closed)
+        }
+    };
+    let refused = state.and_then(|state| state.rejected.as_ref());
+    let refused = refused.map(|(at, reason)| refused_last(&ago(*at), reason));
+    format!("{shown}{}", refused.unwrap_or_default())
+}
+
+/// With the reason, who closed it, and the code.
+fn away(ago: &str, closed: Option<(&str, &str, u32)>) -> String {
+    match closed {
+        Some((reason, by, code)) => {
+            format!("away for {ago}: {reason} (closed by the {by}, code {code})")
+        }
+        None => format!("away for {ago}: the node it was at is gone"),
+    }
+}
+
+fn refused_last(ago: &str, reason: &str) -> String {
+    format!("; last refused {ago} ago: {reason}")
 }
 
 /// A credential in words.

@@ -390,6 +390,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Stored<'a, RegisterOutcome>;
     /// Who has the environment.
     fn route<'a>(&'a self, environment: &'a EnvironmentKey) -> Stored<'a, Option<Route>>;
+    /// Whether an executor may be on its way to an environment that has none yet: a credential in
+    /// force, or a code for one, names exactly it.
+    fn is_expected<'a>(&'a self, environment: &'a EnvironmentKey, now: i64) -> Stored<'a, bool>;
     /// Forgets an environment and whom it superseded. Says whether there was one.
     fn forget<'a>(&'a self, environment: &'a EnvironmentKey) -> Stored<'a, bool>;
     /// Those of a tenant, or all of them.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use farstep_protocol::relay::registry::ExecutorInfo;
 use farstep_rendezvous::bus::{BEHIND_MAX, Bus, Heard, Local, Notice, Subscription};
 use farstep_rendezvous::store::{
-    Arrival, Authorization, Closed, Credential, CredentialKind, EnvironmentKey, NodeLease, Policy,
-    RegisterOutcome, Registration, RotateOutcome, Route, Sqlite, Store,
+    Arrival, Authorization, Closed, Credential, CredentialKind, Enrolment, EnvironmentKey,
+    NodeLease, Policy, RegisterOutcome, Registration, RotateOutcome, Route, Sqlite, Store,
 };
 use farstep_rendezvous::{ExecutorLink, Limits, Linked, Quotas};
 use futures_util::future::BoxFuture;
@@ -240,9 +240,49 @@ async fn rights(store: &dyn Store) {
     assert!(store.changes().await.unwrap() > before);
 }
 
+/// Only what names exactly the environment, and counts, says that somebody is on his way.
+async fn expectations(store: &dyn Store) {
+    let key = EnvironmentKey::new("expecting", "box");
+    let credential = |kid: &str, kind, scope: &str| Credential {
+        kid: kid.to_owned(),
+        tenant: "expecting".to_owned(),
+        kind,
+        scope: scope.to_owned(),
+        digest: [2; 32],
+        created_at: 1,
+        expires_at: Some(50),
+        revoked_at: None,
+        subject: kid.to_owned(),
+        used_at: None,
+    };
+    for wide in [
+        credential("wide", CredentialKind::Executor, "bo*"),
+        credential("harness", CredentialKind::Harness, "box"),
+    ] {
+        store.add_credential(&wide).await.unwrap();
+    }
+    assert!(!store.is_expected(&key, 10).await.unwrap());
+    let exact = credential("exact", CredentialKind::Executor, "box");
+    store.add_credential(&exact).await.unwrap();
+    assert!(store.is_expected(&key, 49).await.unwrap());
+    assert!(!store.is_expected(&key, 50).await.unwrap(), "it is over");
+    let elsewhere = EnvironmentKey::new("another", "box");
+    assert!(!store.is_expected(&elsewhere, 10).await.unwrap());
+    store.revoke("exact", 10).await.unwrap();
+    assert!(!store.is_expected(&key, 11).await.unwrap());
+    let enrolment = Enrolment {
+        tenant: "expecting".to_owned(),
+        scope: "box".to_owned(),
+    };
+    store.add_enrolment([3; 32], &enrolment, 60).await.unwrap();
+    assert!(store.is_expected(&key, 59).await.unwrap());
+    assert!(!store.is_expected(&key, 60).await.unwrap(), "it is over");
+}
+
 async fn store_contract(store: Arc<dyn Store>) {
     generations(store.as_ref()).await;
     leases(store.as_ref()).await;
+    expectations(store.as_ref()).await;
     once(Arc::clone(&store)).await;
     rights(store.as_ref()).await;
 }

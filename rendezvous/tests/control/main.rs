@@ -17,3 +17,4 @@ mod routes;
 mod scene;
 mod secrets;
 mod silence;
+mod waiting;

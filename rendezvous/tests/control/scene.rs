@@ -101,9 +101,15 @@ impl Scene {
 
     /// Writes a request and leaves the connection open.
     pub(crate) async fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> TcpStream {
+        let line = format!("{method} {path}");
+        self.ask_with(&line, token, "", body).await
+    }
+
+    /// The same with more headers, each with its line's end.
+    async fn ask_with(&self, line: &str, token: &str, headers: &str, body: &str) -> TcpStream {
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\ncontent-type: \
-             application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            "{line} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\ncontent-type: \
+             application/json\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut socket = TcpStream::connect(&self.address).await.unwrap();
@@ -122,7 +128,10 @@ impl Scene {
             Value::Null => String::new(),
             body => body.to_string(),
         };
-        let mut socket = self.ask(method, path, token, &body).await;
+        Self::answer(self.ask(method, path, token, &body).await).await
+    }
+
+    async fn answer(mut socket: TcpStream) -> Answer {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -165,6 +174,20 @@ impl Scene {
         let path = format!("/cloud/environment/{id}/connect");
         let body = json!({"harness_public_key": public(key)});
         self.post(&path, token, &body).await
+    }
+
+    /// As somebody who wishes an executor that is away to be waited for so many seconds.
+    pub(crate) async fn connect_within(
+        &self,
+        id: &str,
+        token: &str,
+        key: u8,
+        seconds: u8,
+    ) -> Answer {
+        let line = format!("POST /cloud/environment/{id}/connect");
+        let body = json!({"harness_public_key": public(key)}).to_string();
+        let wish = format!("prefer: wait={seconds}\r\n");
+        Self::answer(self.ask_with(&line, token, &wish, &body).await).await
     }
 
     pub(crate) async fn validate(&self, id: &str, token: &str, bundle: &Value, key: u8) -> Answer {

@@ -121,6 +121,27 @@ impl Sqlite {
         Ok(RotateOutcome::Rotated)
     }
 
+    /// Whether a credential or a code is there for exactly this environment. Wider ones say nothing
+    /// about any one of theirs.
+    pub(super) async fn expected(
+        &self,
+        environment: &EnvironmentKey,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM credentials WHERE tenant = ?1 AND kind = ?2 \
+             AND scope = ?3 AND revoked_at IS NULL AND coalesce(expires_at, 1 << 62) > ?4) \
+             OR EXISTS (SELECT 1 FROM enrolments WHERE tenant = ?1 AND scope = ?3 \
+             AND expires_at > ?4)",
+        )
+        .bind(&*environment.tenant)
+        .bind(CredentialKind::Executor.name())
+        .bind(&*environment.id)
+        .bind(now)
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
     pub(super) async fn ended(
         &self,
         sql: &'static str,

@@ -203,6 +203,10 @@ impl Store for Sqlite {
         Box::pin(self.route_row(environment))
     }
 
+    fn is_expected<'a>(&'a self, environment: &'a EnvironmentKey, now: i64) -> Stored<'a, bool> {
+        Box::pin(self.expected(environment, now))
+    }
+
     fn forget<'a>(&'a self, environment: &'a EnvironmentKey) -> Stored<'a, bool> {
         Box::pin(self.forgotten(environment))
     }
