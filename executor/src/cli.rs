@@ -15,6 +15,7 @@ use crate::logs::{LogArgs, LogFormat};
 use crate::os;
 use crate::process;
 use crate::remote::{self, RemoteArgs};
+use crate::supervise::SuperviseArgs;
 
 /// Serves this machine's files and processes to a farstep orchestrator.
 #[derive(Debug, Parser)]
@@ -114,6 +115,8 @@ pub enum Command {
     /// Credentials for the listener
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Run `codex exec-server --remote`, hand it its credential and start it again when it ends
+    SuperviseCodex(Box<SuperviseArgs>),
 }
 
 /// What can be done about tokens.

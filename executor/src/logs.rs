@@ -28,7 +28,7 @@ use crate::background::Log;
 pub const LOG_VARIABLE: &str = "FARSTEP_LOG";
 
 /// Flags of the log.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct LogArgs {
     /// What a line of the log on standard error looks like
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Human)]

@@ -14,6 +14,7 @@ use farstep_executor::cli::{Args, Command, Listen, Settings, TokenCommand};
 use farstep_executor::logs::{self, LogFormat};
 use farstep_executor::os::{self, StopSignals};
 use farstep_executor::remote::{CREDENTIAL_VARIABLES, Remote};
+use farstep_executor::supervise::{self, Place, SuperviseArgs};
 use farstep_executor::{
     Gate, Host, Listener, Local, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio,
 };
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     match args.take_command() {
         Some(Command::Audit(AuditCommand::Verify { files })) => return verify(&files),
         Some(Command::Token(TokenCommand::New(new))) => return new_token(&new),
+        Some(Command::SuperviseCodex(args)) => return supervise_codex(*args),
         None => {}
     }
     let log_format = args.log_format();
@@ -183,6 +185,41 @@ fn verify(files: &[PathBuf]) -> ExitCode {
     }
 }
 
+/// Keeps a codex running.
+fn supervise_codex(args: SuperviseArgs) -> ExitCode {
+    let log_format = args.log_format();
+    let variable = |name: &str| std::env::var(name).ok();
+    let prepared = args.check(variable).map_err(anyhow::Error::from);
+    let prepared = prepared.and_then(|settings| {
+        let variables = std::env::vars_os().collect();
+        Ok((
+            settings,
+            Place {
+                cwd: cwd()?,
+                variables,
+            },
+        ))
+    });
+    let (settings, place) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            eprintln!("farstep-executor: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    os::keep_house(move || {
+        let wanted = variable(logs::LOG_VARIABLE).unwrap_or_default();
+        logs::start(log_format, &wanted, None, None);
+        match supervise::supervise(settings, place) {
+            Ok(()) => SUCCESS,
+            Err(given_up) => {
+                eprintln!("farstep-executor: {given_up}");
+                given_up.status()
+            }
+        }
+    })
+}
+
 /// Starts the log, and the export of spans if the environment wants it.
 fn start_logging(format: LogFormat, log: Option<Log>, runtime: &Runtime) -> Option<Exporter> {
     let variable = |name: &str| std::env::var(name).ok();
@@ -223,11 +260,11 @@ async fn serve(settings: Settings, host: Host) -> anyhow::Result<u8> {
     let status = tokio::select! {
         status = &mut serving => status,
         never = server.slim_down() => match never {},
-        () = signals.recv() => {
+        _ = signals.recv() => {
             stop.cancel();
             tokio::select! {
                 status = &mut serving => status,
-                () = signals.recv() => {
+                _ = signals.recv() => {
                     tracing::warn!("told to stop a second time, so nothing is waited for");
                     Ok(SUCCESS)
                 }

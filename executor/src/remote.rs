@@ -5,6 +5,7 @@ mod args;
 mod service;
 
 pub use args::{CredentialSource, Refused, RemoteArgs, Settings};
+pub(crate) use service::fits_a_header;
 pub use service::{
     CredentialError, IdentityFileError, RegisterError, Remote, RemoteError, WelcomeError,
 };

@@ -20,7 +20,7 @@ mod windows;
 
 #[cfg(not(target_os = "linux"))]
 pub use scratch::Scratch;
-pub use shared::{Command, Read, Stdio, WindowSize};
+pub use shared::{Command, Read, Stdio, StopSignal, WindowSize};
 #[cfg(unix)]
 pub use unix::*;
 #[cfg(windows)]

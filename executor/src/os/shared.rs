@@ -57,6 +57,15 @@ impl Default for WindowSize {
     }
 }
 
+/// How a service is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopSignal {
+    /// By whoever manages services, or by the end of the system.
+    Terminate,
+    /// By somebody at a terminal.
+    Interrupt,
+}
+
 /// What one attempt to read found.
 #[derive(Debug)]
 pub enum Read {

@@ -13,7 +13,6 @@
 mod credential;
 mod identity;
 mod link;
-mod pause;
 mod registry;
 mod share;
 mod stream;
@@ -29,16 +28,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use credential::CredentialError;
+pub(crate) use credential::fits_a_header;
 pub use identity::IdentityFileError;
 pub use registry::RegisterError;
 pub use welcome::WelcomeError;
 
 use super::{CREDENTIAL_VARIABLES, CredentialSource, Settings};
 use crate::os;
+use crate::pause::Pauses;
 use crate::server::Server;
 use credential::Credentials;
 use identity::Kept;
-use pause::Pauses;
 use registry::{Dialled, Registry};
 use welcome::Welcome;
 

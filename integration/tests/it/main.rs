@@ -29,6 +29,7 @@ mod resume;
 mod round_trips;
 mod scripts;
 mod ssh;
+mod supervise;
 mod terminal;
 mod terms;
 mod trace;

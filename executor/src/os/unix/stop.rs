@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::os::shared::StopSignal;
+
 /// The signals that end a service: caught from the moment this exists.
 #[derive(Debug)]
 pub struct StopSignals {
@@ -21,10 +23,10 @@ impl StopSignals {
     }
 
     /// Waits for one of them.
-    pub async fn recv(&mut self) {
+    pub async fn recv(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
         }
     }
 }

@@ -6,6 +6,8 @@ use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
 };
 
+use crate::os::shared::StopSignal;
+
 /// What ends a service: caught from the moment this exists.
 #[derive(Debug)]
 pub struct StopSignals {
@@ -27,12 +29,12 @@ impl StopSignals {
     }
 
     /// Waits for one of them.
-    pub async fn recv(&mut self) {
+    pub async fn recv(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.c.recv() => {}
-            _ = self.r#break.recv() => {}
-            _ = self.close.recv() => {}
-            _ = self.shutdown.recv() => {}
+            _ = self.c.recv() => StopSignal::Interrupt,
+            _ = self.r#break.recv() => StopSignal::Interrupt,
+            _ = self.close.recv() => StopSignal::Terminate,
+            _ = self.shutdown.recv() => StopSignal::Terminate,
         }
     }
 }

@@ -228,11 +228,16 @@ fn from_file(path: &std::path::Path) -> Result<Zeroizing<String>, CredentialErro
 }
 
 fn checked(token: Zeroizing<String>) -> Result<Zeroizing<String>, CredentialError> {
-    let legal = |byte: u8| (b'!'..=b'~').contains(&byte);
-    match !token.is_empty() && token.bytes().all(legal) {
+    match fits_a_header(&token) {
         true => Ok(token),
         false => Err(CredentialError::Characters),
     }
+}
+
+/// Whether a request can carry this.
+pub(crate) fn fits_a_header(token: &str) -> bool {
+    let legal = |byte: u8| (b'!'..=b'~').contains(&byte);
+    !token.is_empty() && token.bytes().all(legal)
 }
 
 fn now() -> u64 {

@@ -25,10 +25,10 @@ use url::Url;
 use uuid::Uuid;
 
 use super::credential::{CredentialError, Credentials};
-use super::pause::Pauses;
 use super::welcome::now;
 use super::{Settings, link};
 use crate::os;
+use crate::pause::Pauses;
 
 /// How long an answer is waited for, connecting included.
 const ANSWER_MAX: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// The pauses of one row of failures.
 #[derive(Debug)]
-pub(super) struct Pauses {
+pub(crate) struct Pauses {
     step: Duration,
 }
 
@@ -23,11 +23,16 @@ impl Default for Pauses {
 
 impl Pauses {
     /// Something worked for long enough.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.step = FIRST;
     }
 
-    /// The next one, at most `cap`.
+    /// The next one.
+    pub(crate) fn pick(&mut self) -> Duration {
+        self.next(None, random())
+    }
+
+    /// The same, at most `cap`.
     fn next(&mut self, cap: Option<Duration>, random: u32) -> Duration {
         let step = self.step;
         self.step = (2 * step).min(LONGEST);
@@ -37,13 +42,16 @@ impl Pauses {
     }
 
     /// Waits for it.
-    pub(super) async fn wait(&mut self, cap: Option<Duration>) {
-        let random = (Uuid::new_v4().as_u128() >> 32) as u32;
-        let pause = self.next(cap, random);
+    pub(crate) async fn wait(&mut self, cap: Option<Duration>) {
+        let pause = self.next(cap, random());
         let seconds = pause.as_secs_f64();
         tracing::debug!(seconds, "waiting before the next attempt");
         tokio::time::sleep(pause).await;
     }
+}
+
+fn random() -> u32 {
+    (Uuid::new_v4().as_u128() >> 32) as u32
 }
 
 #[cfg(test)]
