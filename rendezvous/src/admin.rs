@@ -182,10 +182,18 @@ impl Token {
                     list.tokens.iter().map(control::token_words).collect()
                 })
             }
-            Token::Revoke { tenant, kid } => {
-                let tenant = tenant.tenant;
-                let revoked = ask!(reach, revoke_token, wire::TokenRef { tenant, kid });
-                print.out(&revoked, |token| format!("{} is revoked\n", token.kid))
+            Token::Revoke { tenant, kid, days } => {
+                let request = wire::TokenRef {
+                    tenant: tenant.tenant,
+                    kid,
+                    until: days.map(|days| now() + i64::from(days) * DAY_SECONDS),
+                };
+                let revoked = ask!(reach, revoke_token, request);
+                let said = match days {
+                    Some(0) => "is not revoked any more",
+                    _ => "is revoked",
+                };
+                print.out(&revoked, |token| format!("{} {said}\n", token.kid))
             }
             Token::Rotate {
                 tenant,

@@ -286,9 +286,13 @@ pub enum Token {
         /// Whose
         #[command(flatten)]
         tenant: Tenant,
-        /// The part between the first two underscores
+        /// The part between the first two underscores; or of an identity provider's tokens
+        /// `jwt:ISSUER:SUBJECT` for all of a subject and `jti:ISSUER:ID` for one
         #[arg(value_name = "KID")]
         kid: String,
+        /// For an identity provider's: forget it after so many days, 0 being at once
+        #[arg(long, value_name = "DAYS")]
+        days: Option<u32>,
     },
     /// Makes a successor and lets the credential end after a while; of one and its successors two
     /// count at a time

@@ -29,6 +29,7 @@ mod serve;
 pub mod store;
 mod tls;
 mod trace;
+mod watch;
 
 pub use limits::Limits;
 pub use metrics::Metrics;

@@ -1,10 +1,11 @@
 //! What callers may do at most, and who holds how many streams.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use farstep_protocol::relay::FRAME_BYTES_MAX;
@@ -13,6 +14,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 
 use crate::quotas::Quotas;
+use crate::relay::Ending;
+use crate::store::Shown;
 
 /// Wrong credentials that one address may show, a minute and at once. Beyond it nothing of that
 /// address is looked at.
@@ -28,14 +31,32 @@ pub struct Limits {
     bytes: Option<DefaultKeyedRateLimiter<Arc<str>>>,
     memory: Memory,
     failures: DefaultKeyedRateLimiter<IpAddr>,
-    streams: Mutex<HashMap<String, Held>>,
+    streams: Mutex<Streams>,
 }
 
-/// What one credential holds.
+/// Streams, by number and by who has them.
 #[derive(Debug, Default)]
+struct Streams {
+    last: u64,
+    held: HashMap<u64, Held>,
+    counts: HashMap<Holder, usize>,
+}
+
+/// A tenant and the name of a credential: identity providers may have several tenants.
+type Holder = (String, String);
+
+/// One stream.
+#[derive(Debug)]
 struct Held {
-    streams: usize,
-    revoked: CancellationToken,
+    shown: Shown,
+    over: Arc<Over>,
+}
+
+/// Whether a stream's credential counts no more, and how the stream ends then.
+#[derive(Debug, Default)]
+struct Over {
+    stop: CancellationToken,
+    ending: OnceLock<Ending>,
 }
 
 /// What all queues of a node hold.
@@ -138,61 +159,100 @@ impl Limits {
         }
     }
 
-    /// A stream for a credential, if it may have another. It counts until it is dropped.
-    pub(crate) fn stream(self: &Arc<Self>, kid: &str) -> Option<HeldStream> {
+    /// A stream for whoever showed that, if it may have another. It counts until it is dropped.
+    pub(crate) fn stream(self: &Arc<Self>, shown: &Shown) -> Option<HeldStream> {
         let mut streams = self.held();
-        let held = streams.entry(kid.to_owned()).or_default();
-        if held.streams >= self.quotas.streams_per_token {
+        let count = streams.counts.entry(holder(shown)).or_default();
+        if *count >= self.quotas.streams_per_token {
             return None;
         }
-        held.streams += 1;
+        *count += 1;
+        streams.last += 1;
+        let (number, over) = (streams.last, Arc::<Over>::default());
+        let held = Held {
+            shown: shown.clone(),
+            over: Arc::clone(&over),
+        };
+        streams.held.insert(number, held);
         Some(HeldStream {
             limits: Arc::clone(self),
-            kid: kid.to_owned(),
-            revoked: held.revoked.clone(),
+            number,
+            over,
         })
     }
 
     /// Whether a credential holds as many streams as it may.
-    pub(crate) fn is_full(&self, kid: &str) -> bool {
+    pub(crate) fn is_full(&self, shown: &Shown) -> bool {
         let streams = self.held();
-        let held = streams.get(kid).map_or(0, |held| held.streams);
-        held >= self.quotas.streams_per_token
+        let held = streams.counts.get(&holder(shown)).copied();
+        held.unwrap_or_default() >= self.quotas.streams_per_token
     }
 
-    /// Credentials that hold streams.
-    pub(crate) fn connected(&self) -> Vec<String> {
-        self.held().keys().cloned().collect()
+    /// All streams, and what was shown for each.
+    pub(crate) fn connected(&self) -> Vec<(u64, Shown)> {
+        self.due(i64::MAX)
     }
 
-    /// Ends the streams of a credential.
-    pub(crate) fn revoke(&self, kid: &str) {
-        if let Some(held) = self.held().get(kid) {
-            held.revoked.cancel();
+    /// Those whose credential may have come to its end.
+    pub(crate) fn due(&self, now: i64) -> Vec<(u64, Shown)> {
+        let streams = self.held();
+        let is_due = |held: &Held| held.shown.ends_at.unwrap_or(i64::MAX) <= now;
+        let due = streams.held.iter().filter(|(_, held)| is_due(held));
+        due.map(|(number, held)| (*number, held.shown.clone()))
+            .collect()
+    }
+
+    /// A stream's credential counts until then.
+    pub(crate) fn lasts(&self, number: u64, until: Option<i64>) {
+        if let Some(held) = self.held().held.get_mut(&number) {
+            held.shown.ends_at = until;
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+    /// Ends a stream. Only the first reason counts.
+    pub(crate) fn end(&self, number: u64, ending: Ending) {
+        if let Some(held) = self.held().held.get(&number) {
+            let _: Result<(), Ending> = held.over.ending.set(ending);
+            held.over.stop.cancel();
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn holder(shown: &Shown) -> Holder {
+    (shown.tenant.clone(), shown.kid.clone())
 }
 
 /// One stream of a credential.
 #[derive(Debug)]
 pub(crate) struct HeldStream {
     limits: Arc<Limits>,
-    kid: String,
-    /// The credential counts no more.
-    pub(crate) revoked: CancellationToken,
+    number: u64,
+    over: Arc<Over>,
+}
+
+impl HeldStream {
+    /// Waits until its credential counts no more.
+    pub(crate) async fn over(&self) -> Ending {
+        self.over.stop.cancelled().await;
+        let ending = self.over.ending.get().copied();
+        ending.unwrap_or(Ending::REVOKED)
+    }
 }
 
 impl Drop for HeldStream {
     fn drop(&mut self) {
         let mut streams = self.limits.held();
-        if let Some(held) = streams.get_mut(&self.kid) {
-            held.streams -= 1;
-            if held.streams == 0 {
-                streams.remove(&self.kid);
+        let Some(held) = streams.held.remove(&self.number) else {
+            return;
+        };
+        if let Entry::Occupied(mut count) = streams.counts.entry(holder(&held.shown)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }
@@ -202,19 +262,58 @@ impl Drop for HeldStream {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_credential_has_so_many_streams_and_gets_them_back() {
+    fn shown(kid: &str, ends_at: Option<i64>) -> Shown {
+        Shown {
+            tenant: "t".to_owned(),
+            kid: kid.to_owned(),
+            token_id: None,
+            ends_at,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_credential_has_so_many_streams_and_gets_them_back() {
         let limits = Arc::new(Limits::new(Quotas::default()));
-        let mut held: Vec<_> = (0..32).map(|_| limits.stream("a").unwrap()).collect();
-        assert!(limits.is_full("a") && limits.stream("a").is_none());
-        assert!(limits.stream("b").is_some());
+        let (a, b) = (shown("a", None), shown("b", None));
+        let mut held: Vec<_> = (0..32).map(|_| limits.stream(&a).unwrap()).collect();
+        assert!(limits.is_full(&a) && limits.stream(&a).is_none());
+        assert!(limits.stream(&b).is_some());
+        let elsewhere = Shown {
+            tenant: "u".to_owned(),
+            ..a.clone()
+        };
+        assert!(!limits.is_full(&elsewhere), "another tenant's is another");
         let last = held.pop().unwrap();
-        limits.revoke("a");
-        assert!(last.revoked.is_cancelled());
+        for (number, _) in limits.connected() {
+            limits.end(number, Ending::REVOKED);
+        }
+        assert_eq!(last.over().await, Ending::REVOKED);
         drop(last);
-        assert!(limits.stream("a").is_some());
+        assert!(limits.stream(&a).is_some());
         drop(held);
-        assert!(limits.connected().is_empty());
+        assert!(limits.connected().is_empty() && limits.held().counts.is_empty());
+    }
+
+    #[test]
+    fn a_stream_is_due_when_what_was_shown_for_it_ends() {
+        let limits = Arc::new(Limits::new(Quotas::default()));
+        let early = limits.stream(&shown("a", Some(100))).unwrap();
+        // Another token of the same subject.
+        let late = limits.stream(&shown("a", Some(200))).unwrap();
+        let _never = limits.stream(&shown("b", None)).unwrap();
+        let due = |now| {
+            let due = limits.due(now).into_iter();
+            let mut numbers: Vec<_> = due.map(|(number, _)| number).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        assert!(due(99).is_empty());
+        assert_eq!(due(100), [early.number]);
+        assert_eq!(due(200), [early.number, late.number]);
+        limits.lasts(late.number, Some(300));
+        assert_eq!(due(200), [early.number]);
+        drop(early);
+        assert!(due(200).is_empty());
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(crate) struct Resets {
     harness: Counter,
     left: Counter,
     stalled: Counter,
+    expired: Counter,
     unknown: Counter,
 }
 
@@ -93,6 +94,7 @@ impl Resets {
             (By::Executor, _) => &self.executor,
             (By::Harness, _) => &self.harness,
             (By::Relay, Why::Stalled) => &self.stalled,
+            (By::Relay, Why::Expired) => &self.expired,
             (By::Relay, Why::Unknown) => &self.unknown,
             (By::Relay, Why::Left | Why::Said) => &self.left,
         };
@@ -151,6 +153,7 @@ impl Default for Metrics {
                 harness: reset("harness", "said"),
                 left: reset("relay", "left"),
                 stalled: reset("relay", "stalled"),
+                expired: reset("relay", "expired"),
                 unknown: reset("relay", "unknown"),
             },
             online: gauge("rdv_executors", &[("state", "online")]),

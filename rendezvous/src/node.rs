@@ -11,20 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Guard, Providers, Signer, random_hex};
-use crate::bus::{Bus, Heard, Notice};
-use crate::lease;
+use crate::bus::Bus;
 use crate::limits::Limits;
 use crate::metrics::{Levels, Metrics};
 use crate::quotas::Quotas;
 use crate::relay::Ending;
 use crate::store::{EnvironmentKey, Store, StoreError};
-
-/// How often a node looks for revocations and takeovers: well below the 2 s that a revocation may
-/// take (`rendezvous` section C10).
-const WATCH_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How often what nobody can use any more is let go of.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often links look at the time: what stalls is reset and what is held goes on so much later
 /// at most.
@@ -144,6 +136,11 @@ impl Node {
         Arc::clone(&signer)
     }
 
+    /// From now on.
+    pub(crate) fn sign_with(&self, signer: Signer) {
+        *self.signer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(signer);
+    }
+
     /// Whether nobody else comes in.
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed) || self.stop.is_cancelled()
@@ -223,73 +220,6 @@ impl Node {
     pub fn stop(&self) {
         self.bus.end_all(Ending::RESTART);
         self.stop.cancel();
-    }
-
-    /// Looks for revocations and takeovers, sweeps, and holds the node's lease, until it stops.
-    pub async fn watch(&self) {
-        tokio::join!(self.look_again_and_again(), lease::hold(self));
-    }
-
-    async fn look_again_and_again(&self) {
-        let mut told = self.bus.subscribe();
-        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
-        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = None;
-        loop {
-            let done = tokio::select! {
-                () = self.stop.cancelled() => return,
-                _ = ticks.tick() => self.look(&mut seen).await,
-                // The bus may lose it; the tick does not.
-                heard = told.next() => match heard {
-                    Heard::Notice(Notice::Changed) | Heard::Missed(_) => self.look(&mut seen).await,
-                    Heard::Notice(_) => Ok(()),
-                },
-                _ = sweeps.tick() => {
-                    // Credentials that expire change nothing in the store.
-                    seen = None;
-                    self.limits.forget_idle();
-                    self.guard.forget_idle();
-                    self.store.sweep(now()).await
-                }
-            };
-            if let Err(error) = done {
-                tracing::warn!(%error, "the store was not looked at");
-            }
-        }
-    }
-
-    async fn look(&self, seen: &mut Option<i64>) -> Result<(), StoreError> {
-        let changes = self.store.changes().await?;
-        if *seen == Some(changes) {
-            return Ok(());
-        }
-        let keys = self.store.url_keys().await?;
-        *self.signer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Signer::new(keys));
-        for link in self.bus.links() {
-            let credential = self.store.credential(&link.kid).await?;
-            let counts = credential.is_some_and(|credential| credential.is_valid(now()));
-            let route = self.store.route(&link.environment).await?;
-            let is_current = route.is_some_and(|route| route.generation == link.generation);
-            if !(counts && is_current) {
-                tracing::info!(env = %link.environment, "executor's link ends: revoked or taken over");
-                link.end(Ending::REVOKED);
-            }
-        }
-        for kid in self.limits.connected() {
-            // What an identity provider vouches for is not in the store.
-            if kid.starts_with("jwt:") {
-                continue;
-            }
-            let credential = self.store.credential(&kid).await?;
-            if credential.is_none_or(|credential| !credential.is_valid(now())) {
-                tracing::info!(kid, "orchestrator's links end: revoked");
-                self.limits.revoke(&kid);
-            }
-        }
-        *seen = Some(changes);
-        Ok(())
     }
 }
 

@@ -32,6 +32,10 @@ pub const SECURITY_PROFILE: &str = "noise_hybrid_ik_v1";
 /// The reason an executor gives for ending a stream that broke the rules.
 pub const PROTOCOL_ERROR: &str = "noise_relay_protocol_error";
 
+/// The reason a relay of ours gives for ending a stream whose orchestrator's credential came to its
+/// end. With a fresh one the next stream may be opened at once.
+pub const CREDENTIAL_EXPIRED: &str = "credential_expired";
+
 /// The header in which an end of a websocket names what it understands beyond the peer's contract,
 /// once the registry said that it does too.
 pub const FEATURES_HEADER: &str = "x-farstep-features";

@@ -41,6 +41,10 @@ pub enum WireError {
         /// What it said. Nobody vouches for it.
         reason: String,
     },
+    /// The relay ended the stream with the credential that it was opened with. Another may be opened
+    /// at once, with a fresh one.
+    #[error("the credential that the stream was opened with expired")]
+    Expired,
     /// The other side broke the rules of the stream, or something changed it on the way.
     #[error("stream broke: {reason}")]
     Stream {

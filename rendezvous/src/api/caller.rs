@@ -14,6 +14,7 @@ use crate::auth::{Grant, authenticate, is_jwt, refuse};
 use crate::control::Who;
 use crate::node::{Node, now};
 use crate::store::{Credential, CredentialKind, EnvironmentKey, OPERATOR};
+use crate::watch::Standing;
 
 /// A caller with a credential that counts, and the environment of the path. Whether the credential
 /// is for that environment is another question.
@@ -49,7 +50,10 @@ impl FromRequestParts<Arc<Node>> for Caller {
         let (credential, grant) = match (jwt, node.providers.get()) {
             (Some(jwt), Some(providers)) => {
                 match providers.verify(jwt, place.tenant.as_deref()).await {
-                    Ok((credential, grant)) => (credential, Some(grant)),
+                    Ok((credential, grant)) => match node.standing(&credential.shown()).await? {
+                        Standing::Counts(_) => (credential, Some(grant)),
+                        Standing::Over(_) => return Err(refuse(node, bearer, address).await),
+                    },
                     Err(why) => {
                         tracing::info!(why, "a token of an identity provider is refused");
                         return Err(refuse(node, bearer, address).await);

@@ -51,6 +51,7 @@ async fn connected(
     if node.is_draining() {
         return Err(Refused::UNAVAILABLE);
     }
+    let shown = credential.shown();
     let kid = credential.kid;
     if !node.limits.may_connect(&kid) {
         return Err(Refused::TOO_FAST);
@@ -65,7 +66,7 @@ async fn connected(
     if !is_known || !policy.admits(&kid, &fingerprint) {
         return Err(Refused::FORBIDDEN);
     }
-    if node.limits.is_full(&kid) {
+    if node.limits.is_full(&shown) {
         return Err(Refused::STREAMS);
     }
     let patience = wish.map_or(AWAY_MAX, |seconds| Duration::from_secs(seconds.into()));
@@ -86,7 +87,7 @@ async fn connected(
         .await?
         .ok_or(Refused::FORBIDDEN)?;
     let random = || random_hex::<32>().map_err(|_| Refused::UNAVAILABLE);
-    let (shown, nonce) = (random()?, random()?);
+    let (welcome, nonce) = (random()?, random()?);
     let authorization = Authorization {
         environment: environment.clone(),
         registration: route.registration.clone(),
@@ -97,7 +98,7 @@ async fn connected(
     let nonce_digest = digest(&nonce);
     let given = node
         .store
-        .give_out(digest(&shown), &authorization, nonce_digest);
+        .give_out(digest(&welcome), &authorization, nonce_digest, &shown);
     given.await?;
     let url = SignedUrl {
         environment: environment.clone(),
@@ -110,7 +111,7 @@ async fn connected(
         security_profile: SECURITY_PROFILE.to_owned(),
         executor_registration_id: route.registration,
         executor_public_key: route.key,
-        harness_key_authorization: shown,
+        harness_key_authorization: welcome,
         key_attestation: route.attestation,
     }))
 }

@@ -55,6 +55,7 @@ pub(super) async fn enroll(
         expires_at: None,
         revoked_at: None,
         used_at: None,
+        token_id: None,
     };
     node.store.add_credential(&credential).await?;
     tracing::info!(kid = credential.kid, "an executor was enrolled");

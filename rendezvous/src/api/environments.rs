@@ -12,7 +12,7 @@ use super::answer::Refused;
 use super::caller::Caller;
 use crate::control::{Control, ControlError, Who, generated as wire, policy_from};
 use crate::node::Node;
-use crate::store::{EnvironmentKey, in_scope};
+use crate::store::{EnvironmentKey, in_scope, is_outside};
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, Refused>;
@@ -119,7 +119,11 @@ pub(super) async fn revoke(
     let (who, tenant) = caller.admin()?;
     is_for(&node, &who, &tenant, &place.id, &place.kid).await?;
     let kid = place.kid;
-    let request = wire::TokenRef { tenant, kid };
+    let request = wire::TokenRef {
+        tenant,
+        kid,
+        until: None,
+    };
     Ok(Json(control(&node).revoke_token(&who, request).await?))
 }
 
@@ -127,6 +131,10 @@ pub(super) async fn revoke(
 /// behind this, in the same words.
 async fn is_for(node: &Node, who: &Who, tenant: &str, id: &str, kid: &str) -> Result<(), Refused> {
     let environment: EnvironmentKey = who.environment(tenant, id)?;
+    if is_outside(kid) {
+        // It is the tenant's, and what it is for is not known here.
+        return Ok(());
+    }
     let credential = node.store.credential(kid).await?;
     let covers = credential.is_some_and(|credential| in_scope(&credential.scope, &environment.id));
     match covers {

@@ -21,6 +21,7 @@ use crate::limits::HeldStream;
 use crate::node::{Node, now};
 use crate::relay::{Ending, ExecutorLink, Linked, serve_executor, serve_harness};
 use crate::store::{Arrival, Closed, EnvironmentKey, Route, StoreError};
+use crate::watch::Standing;
 
 /// Why an upgrade is refused, which peers log.
 const REASON: HeaderName = HeaderName::from_static("x-codex-rendezvous-rejection-reason");
@@ -77,11 +78,11 @@ pub(super) async fn upgrade(
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX);
     match permitted(&node, &id, &query).await {
-        Ok(Permitted::Executor(environment, route)) => {
+        Ok(Permitted::Executor(environment, route, ends_at)) => {
             let linked = Linked {
                 environment,
                 generation: route.generation,
-                kid: route.kid,
+                ends_at,
                 wants_notice,
             };
             let served = node.served.clone();
@@ -124,7 +125,8 @@ fn shown(request: &str) -> String {
 }
 
 enum Permitted {
-    Executor(EnvironmentKey, Route),
+    /// And when its credential ends.
+    Executor(EnvironmentKey, Route, Option<i64>),
     Harness(Arc<ExecutorLink>, HeldStream),
 }
 
@@ -147,26 +149,36 @@ async fn permitted(node: &Node, id: &str, query: &str) -> Result<Permitted, NoUp
             let route = route.filter(|route| route.generation == generation);
             let route = route.ok_or(gone)?;
             let credential = node.store.credential(&route.kid).await?;
-            if credential.is_none_or(|credential| !credential.is_valid(now())) {
+            let credential = credential.filter(|credential| credential.is_valid(now()));
+            let Some(credential) = credential else {
                 let because = "its credential is revoked or expired";
                 turned_away(node, &url.environment, because).await;
                 return Err(NoUpgrade(StatusCode::UNAUTHORIZED, "invalid_secret"));
-            }
+            };
             if node.bus.links().len() >= node.limits.quotas().executors {
                 return Err(NoUpgrade(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "route_unavailable",
                 ));
             }
-            Ok(Permitted::Executor(url.environment, route))
+            Ok(Permitted::Executor(
+                url.environment,
+                route,
+                credential.expires_at,
+            ))
         }
         Access::Harness { nonce } => {
-            let kid = node.store.take_ticket(digest(&nonce), now()).await?;
-            let kid = kid.ok_or(NoUpgrade(StatusCode::UNAUTHORIZED, "invalid_signature"))?;
+            let shown = node.store.take_ticket(digest(&nonce), now()).await?;
+            let shown = shown.ok_or(NoUpgrade(StatusCode::UNAUTHORIZED, "invalid_signature"))?;
             let away = NoUpgrade(StatusCode::SERVICE_UNAVAILABLE, "route_unavailable");
             let link = node.bus.find(&url.environment).ok_or(away)?;
             let full = NoUpgrade(StatusCode::SERVICE_UNAVAILABLE, "route_unavailable");
-            let held = node.limits.stream(&kid).ok_or(full)?;
+            let held = node.limits.stream(&shown).ok_or(full)?;
+            // It may be over since the URL was given out. Whatever happens from here on finds the
+            // stream among those that are held.
+            if let Standing::Over(_) = node.standing(&shown).await? {
+                return Err(NoUpgrade(StatusCode::UNAUTHORIZED, "invalid_secret"));
+            }
             Ok(Permitted::Harness(link, held))
         }
     }
@@ -232,8 +244,7 @@ fn closed_by(ending: Ending) -> &'static str {
 async fn harness(link: Arc<ExecutorLink>, held: HeldStream, wants_notice: bool, socket: WebSocket) {
     let environment = link.environment.clone();
     tracing::info!(env = %environment, conn = link.number(), "orchestrator connected");
-    let revoked = held.revoked.clone();
-    let ending = serve_harness(link, socket, revoked, wants_notice).await;
+    let ending = serve_harness(link, socket, held.over(), wants_notice).await;
     drop(held);
     tracing::info!(
         env = %environment, code = ending.code, ending.reason, "orchestrator disconnected"

@@ -13,6 +13,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation, decode, decode_header
 use serde::Deserialize;
 
 use super::jwks::{Keys, Source};
+use crate::node::now;
 use crate::store::{Credential, CredentialKind, in_scope};
 
 /// A token, in bytes. A header has room for twice that.
@@ -21,7 +22,7 @@ pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// How far clocks may be apart, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
 
-/// A subject, in bytes; it becomes part of a name.
+/// A subject and a token's id, in bytes; they become parts of names.
 const SUBJECT_BYTES_MAX: usize = 128;
 
 /// Environments or labels of one token.
@@ -106,6 +107,7 @@ struct Unproven {
 struct Claims {
     sub: String,
     exp: i64,
+    jti: Option<String>,
     #[serde(default)]
     environments: Vec<String>,
     #[serde(default)]
@@ -229,11 +231,20 @@ impl Provider {
         let Claims {
             sub,
             exp,
+            jti,
             environments,
             labels,
         } = claims.claims;
-        if sub.is_empty() || sub.len() > SUBJECT_BYTES_MAX {
+        let is_name = |name: &str| !name.is_empty() && name.len() <= SUBJECT_BYTES_MAX;
+        if !is_name(&sub) {
             return Err("subject");
+        }
+        if jti.as_deref().is_some_and(|jti| !is_name(jti)) {
+            return Err("token id");
+        }
+        // Its streams are closed then, so it opens none from then on, whatever clocks may be apart.
+        if exp <= now() {
+            return Err("expired");
         }
         if environments.len() > CLAIM_ENTRIES_MAX || labels.len() > CLAIM_ENTRIES_MAX {
             return Err("too many claims");
@@ -250,6 +261,7 @@ impl Provider {
             revoked_at: None,
             subject: String::new(),
             used_at: None,
+            token_id: jti.map(|jti| format!("jti:{}:{jti}", self.issuer)),
         };
         let grant = Grant {
             environments,

@@ -109,7 +109,7 @@ mod tests {
         let linked = Linked {
             environment: EnvironmentKey::new("t", "e"),
             generation,
-            kid: "kid".to_owned(),
+            ends_at: None,
             wants_notice: false,
         };
         ExecutorLink::new(

@@ -201,8 +201,14 @@ pub struct CreatedToken {
 pub struct TokenRef {
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
+    /// A credential of ours; or, of an identity provider's tokens, `jwt:ISSUER:SUBJECT` for all of a
+    /// subject and `jti:ISSUER:ID` for one. These take an admin token for all of the tenant.
     #[prost(string, tag = "2")]
     pub kid: ::prost::alloc::string::String,
+    /// Of an identity provider's: when the revocation is over; never, if absent. What is over already
+    /// is lifted.
+    #[prost(int64, optional, tag = "3")]
+    pub until: ::core::option::Option<i64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -28,8 +28,8 @@ use crate::auth::{NewToken, TokenKind};
 use crate::bus::{Bus, Notice};
 use crate::node::{new_url_key, now};
 use crate::store::{
-    Credential, CredentialKind, Enrolment, EnvironmentKey, EnvironmentState, OPERATOR, Policy,
-    RotateOutcome, Store, StoreError, in_scope,
+    Credential, CredentialKind, Denial, Enrolment, EnvironmentKey, EnvironmentState, OPERATOR,
+    Policy, RotateOutcome, Store, StoreError, in_scope, is_outside,
 };
 
 /// For how long an enrolment code is good, in seconds.
@@ -245,7 +245,11 @@ impl Control {
         let tenant = who.listed(&request.tenant)?;
         let credentials = self.store.credentials(tenant.as_deref()).await?;
         let visible = |credential: &&Credential| may_see(who, credential);
-        let tokens = credentials.iter().filter(visible).map(token).collect();
+        let mut tokens: Vec<_> = credentials.iter().filter(visible).map(token).collect();
+        if who.scope == "*" {
+            let denials = self.store.denials(tenant.as_deref(), now()).await?;
+            tokens.extend(denials.iter().map(denied));
+        }
         Ok(wire::ListTokensResponse { tokens })
     }
 
@@ -283,6 +287,14 @@ impl Control {
 
     /// Takes one back.
     pub async fn revoke_token(&self, who: &Who, request: wire::TokenRef) -> Answer<wire::Token> {
+        if is_outside(&request.kid) {
+            return self.deny(who, request).await;
+        }
+        if request.until.is_some() {
+            return Err(ControlError::Invalid(
+                "only what an identity provider vouches for is revoked for a time".to_owned(),
+            ));
+        }
         let credential = self.owned(who, &request.tenant, &request.kid).await?;
         if !self.store.revoke(&credential.kid, now()).await? {
             return Err(ControlError::Unknown("credential in force"));
@@ -293,6 +305,39 @@ impl Control {
             revoked_at: Some(now()),
             ..credential
         }))
+    }
+
+    /// Takes back what an identity provider vouches for: everything of a subject, or one token.
+    async fn deny(&self, who: &Who, request: wire::TokenRef) -> Answer<wire::Token> {
+        // What a token is for is not known here, and may reach further than a narrow caller.
+        if who.scope != "*" {
+            return Err(ControlError::Unknown("credential in force"));
+        }
+        let wire::TokenRef { tenant, kid, until } = request;
+        if kid.len() > POLICY_NAME_BYTES_MAX || kid.chars().any(char::is_control) {
+            return Err(ControlError::Invalid(
+                "it is `jwt:ISSUER:SUBJECT` or `jti:ISSUER:ID`".to_owned(),
+            ));
+        }
+        let denial = Denial {
+            tenant: who.tenant(&tenant)?,
+            name: kid,
+            revoked_at: now(),
+            until,
+        };
+        if !self.store.deny(&denial).await? {
+            return Err(ControlError::Invalid(
+                "the tenant has revoked as many tokens of identity providers as it may; give those \
+                 that are over an end"
+                    .to_owned(),
+            ));
+        }
+        self.changed();
+        tracing::info!(
+            kid = denial.name,
+            "an identity provider's tokens are revoked"
+        );
+        Ok(denied(&denial))
     }
 
     /// Makes a successor, and ends the former one after a while. Two of a subject count at a time: a
@@ -494,6 +539,20 @@ fn token(credential: &Credential) -> wire::Token {
     }
 }
 
+/// What is revoked of an identity provider's, as a token that is not in force.
+fn denied(denial: &Denial) -> wire::Token {
+    wire::Token {
+        kid: denial.name.clone(),
+        tenant: denial.tenant.clone(),
+        kind: CredentialKind::Harness.name().to_owned(),
+        scope: "*".to_owned(),
+        revoked_at: Some(denial.revoked_at),
+        expires_at: denial.until,
+        subject: denial.name.clone(),
+        ..wire::Token::default()
+    }
+}
+
 /// A credential to be made.
 struct Wanted {
     tenant: String,
@@ -519,6 +578,7 @@ impl Wanted {
             expires_at: self.expires_at,
             revoked_at: None,
             used_at: None,
+            token_id: None,
         };
         Ok((made.text, credential))
     }

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::link::ExecutorLink;
 use super::machine::Next;
 use super::{CLOSE_MAX, Ending, Side, socket};
 
-/// Serves an orchestrator's websocket to its end. `revoked` ends it when its credential counts no
-/// more.
+/// Serves an orchestrator's websocket to its end, or until its credential is `over`.
 pub(crate) async fn serve(
     link: Arc<ExecutorLink>,
     websocket: WebSocket,
-    revoked: CancellationToken,
+    over: impl Future<Output = Ending>,
     wants_notice: bool,
 ) -> Ending {
     let (mut sink, mut stream) = websocket.split();
@@ -33,15 +31,19 @@ pub(crate) async fn serve(
     };
     let (ending, gently) = tokio::select! {
         biased; // Stopping beats frames.
-        () = revoked.cancelled() => (Ending::REVOKED, false),
+        ending = over => (ending, false),
         ending = side.bell.ended() => (ending, false),
         _ = link.bell().ended() => (Ending::GONE, false),
         ending = socket::read(&side, &mut stream) => (ending, ending.is_farewell()),
         ending = socket::write(&side, &mut sink) => (ending, false),
     };
+    if ending == Ending::EXPIRED {
+        link.expire(side.conn);
+    }
+    // What was reset is told so on the stream, too.
+    let is_reset = ending == Ending::STALLED || ending == Ending::EXPIRED;
     let farewell = async {
-        if ending == Ending::STALLED {
-            // It is told on the stream too, should it read again.
+        if is_reset {
             while let Next::Frame(queued) = link.next_for(side.conn) {
                 sink.send(Message::Binary(queued.bytes)).await?;
             }
@@ -52,7 +54,7 @@ pub(crate) async fn serve(
             None => sink.flush().await,
         }
     };
-    if ending == Ending::STALLED {
+    if is_reset {
         // A peer that does not take it misses nothing.
         let _ = timeout(CLOSE_MAX, farewell).await;
         place.leave(gently);

@@ -4,7 +4,7 @@
 //! that own the websockets, each of which waits for its own two bells.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -27,8 +27,8 @@ pub struct Linked {
     pub environment: EnvironmentKey,
     /// Of its registration.
     pub generation: u64,
-    /// With which credential it registered.
-    pub kid: String,
+    /// When the credential ends with which it registered.
+    pub ends_at: Option<i64>,
     /// Whether it wants to be told that the node is about to go.
     pub wants_notice: bool,
 }
@@ -40,8 +40,8 @@ pub struct ExecutorLink {
     pub environment: EnvironmentKey,
     /// Of its registration.
     pub generation: u64,
-    /// With which credential it registered.
-    pub kid: String,
+    /// When its credential is looked at again; `i64::MAX` is never.
+    ends_at: AtomicI64,
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: Arc<Limits>,
     number: u64,
@@ -120,7 +120,7 @@ impl ExecutorLink {
         Arc::new(ExecutorLink {
             environment: linked.environment,
             generation: linked.generation,
-            kid: linked.kid,
+            ends_at: AtomicI64::new(linked.ends_at.unwrap_or(i64::MAX)),
             metrics,
             limits,
             number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
@@ -141,6 +141,24 @@ impl ExecutorLink {
     /// Ends it. Only the first reason counts.
     pub fn end(&self, ending: Ending) {
         self.bell.end(ending);
+    }
+
+    /// Its credential counts until then.
+    pub(crate) fn lasts(&self, until: Option<i64>) {
+        let until = until.unwrap_or(i64::MAX);
+        self.ends_at.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether its credential may have come to its end.
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        self.ends_at.load(Ordering::Relaxed) <= now
+    }
+
+    /// An orchestrator's credential came to its end: its stream is reset at both ends.
+    pub(super) fn expire(&self, conn: Conn) {
+        if let Conn::Harness(harness) = conn {
+            self.with(|machine, now| machine.expire(harness, now));
+        }
     }
 
     /// Why it ended, once it did.

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
-use farstep_protocol::relay::{Frame, Kind};
+use farstep_protocol::relay::{CREDENTIAL_EXPIRED, Frame, Kind};
 
 use super::Ending;
 use super::queue::{Queue, QueueLimits, Queued};
@@ -71,8 +71,31 @@ pub(crate) enum Why {
     Left,
     /// Nothing of it was taken for too long.
     Stalled,
+    /// Its orchestrator's credential came to its end.
+    Expired,
     /// Nobody has it.
     Unknown,
+}
+
+/// Why a stream is reset at both ends, as each side hears it.
+#[derive(Clone, Copy)]
+struct GivenUp {
+    ending: Ending,
+    reason: &'static str,
+    why: Why,
+}
+
+impl GivenUp {
+    const STALLED: GivenUp = GivenUp {
+        ending: Ending::STALLED,
+        reason: "nothing of it was taken for too long",
+        why: Why::Stalled,
+    };
+    const EXPIRED: GivenUp = GivenUp {
+        ending: Ending::EXPIRED,
+        reason: CREDENTIAL_EXPIRED,
+        why: Why::Expired,
+    };
 }
 
 /// What to write.
@@ -361,35 +384,45 @@ impl Machine {
             .map(|(harness, _)| *harness)
             .collect();
         for harness in stalled {
-            self.give_up(harness, now);
+            self.give_up(harness, GivenUp::STALLED, now);
         }
     }
 
+    /// The credential that an orchestrator's stream was opened with came to its end.
+    pub(super) fn expire(&mut self, harness: HarnessId, now: Instant) {
+        self.give_up(harness, GivenUp::EXPIRED, now);
+    }
+
     /// Resets a stream at both ends.
-    fn give_up(&mut self, harness: HarnessId, now: Instant) {
+    fn give_up(&mut self, harness: HarnessId, because: GivenUp, now: Instant) {
+        let GivenUp {
+            ending,
+            reason,
+            why,
+        } = because;
         let Some(ends) = self.ends.get_mut(&harness) else {
             return;
         };
         self.queued -= ends.to_harness.clear() + ends.to_executor.clear();
-        ends.ending = Some(Ending::STALLED);
+        ends.ending = Some(ending);
         let left = ends.left.take();
         let is_gone = left.is_some();
         let stream = left.or_else(|| self.streams.of(harness).map(str::to_owned));
         if let Some(stream) = stream {
-            tracing::warn!(stream, "nothing of it is taken, so it is reset");
-            self.actions.push(Action::Reset(By::Relay, Why::Stalled));
+            tracing::warn!(stream, reason, "a stream is reset");
+            self.actions.push(Action::Reset(By::Relay, why));
             self.streams.give_up(&stream);
             if is_gone {
                 self.ends.remove(&harness);
             } else if let Some(ends) = self.ends.get_mut(&harness) {
-                let reset = Frame::reset(&stream, "nothing of it was taken for too long").encode();
+                let reset = Frame::reset(&stream, reason).encode();
                 self.queued += reset.len();
                 ends.to_harness.push(reset, now, &self.limits);
             }
             self.tell_executor(stream, now);
         }
         if !is_gone {
-            self.actions.push(Action::End(harness, Ending::STALLED));
+            self.actions.push(Action::End(harness, ending));
         }
         self.unblock(harness);
     }

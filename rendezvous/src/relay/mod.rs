@@ -80,6 +80,8 @@ impl Ending {
     pub const DISPLACED: Ending = Ending::new(4409, "another connection took over");
     /// The credential or the generation counts no more.
     pub const REVOKED: Ending = Ending::new(4401, "the credential or registration was revoked");
+    /// The credential came to its end: whoever has a fresh one comes back at once.
+    pub const EXPIRED: Ending = Ending::new(4403, "the credential expired");
     /// Broke the rules of the relay.
     const RULES: Ending = Ending::new(4400, "one stream and one handshake per connection");
 

@@ -115,6 +115,8 @@ pub struct Credential {
     pub subject: String,
     /// When it was shown for the first time.
     pub used_at: Option<i64>,
+    /// Names a token of an identity provider, beside its subject.
+    pub token_id: Option<String>,
 }
 
 impl Credential {
@@ -123,10 +125,58 @@ impl Credential {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|until| now < until)
     }
 
+    /// What is known of it when it is gone.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown {
+            tenant: self.tenant.clone(),
+            kid: self.kid.clone(),
+            token_id: self.token_id.clone(),
+            ends_at: self.expires_at,
+        }
+    }
+
     /// Whether it is for the environment.
     pub fn covers(&self, environment: &EnvironmentKey) -> bool {
         *self.tenant == *environment.tenant && in_scope(&self.scope, &environment.id)
     }
+}
+
+/// What somebody showed who has a stream, and by which it could be ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Whose it is.
+    pub tenant: String,
+    /// Names the credential, or the subject of an identity provider's token.
+    pub kid: String,
+    /// Names that token.
+    pub token_id: Option<String>,
+    /// When it ends by itself, as far as was known.
+    pub ends_at: Option<i64>,
+}
+
+impl Shown {
+    /// Whether an identity provider vouches for it, and the store knows nothing of it.
+    pub fn is_outside(&self) -> bool {
+        is_outside(&self.kid)
+    }
+}
+
+/// Whether a name is one of an identity provider's token: `jwt:ISSUER:SUBJECT` or `jti:ISSUER:ID`.
+pub fn is_outside(name: &str) -> bool {
+    name.starts_with("jwt:") || name.starts_with("jti:")
+}
+
+/// A token of an identity provider, or all of a subject, that a tenant took back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Who did.
+    pub tenant: String,
+    /// What.
+    pub name: String,
+    /// When.
+    pub revoked_at: i64,
+    /// When it is over, if ever.
+    pub until: Option<i64>,
 }
 
 /// Whether an environment's id, or another scope, lies within a scope.
@@ -359,6 +409,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn add_credential<'a>(&'a self, credential: &'a Credential) -> Stored<'a, ()>;
     /// Takes one back. Says whether there was one in force.
     fn revoke<'a>(&'a self, kid: &'a str, now: i64) -> Stored<'a, bool>;
+    /// Keeps that a token counts no more, in the place of what was said of it before; one that is over
+    /// already is only forgotten. `false` when the tenant has as many as it may.
+    fn deny<'a>(&'a self, denial: &'a Denial) -> Stored<'a, bool>;
+    /// Whether something of that name counts no more.
+    fn denied<'a>(&'a self, tenant: &'a str, name: &'a str, now: i64) -> Stored<'a, bool>;
+    /// Those of a tenant, or all of them.
+    fn denials<'a>(&'a self, tenant: Option<&'a str>, now: i64) -> Stored<'a, Vec<Denial>>;
     /// Ends a credential at `until`. Says whether there was one.
     fn expire<'a>(&'a self, kid: &'a str, until: i64) -> Stored<'a, bool>;
     /// Keeps the successor of a credential, which ends at `until`.
@@ -436,17 +493,19 @@ pub trait Store: Send + Sync + fmt::Debug {
         policy: &'a Policy,
     ) -> Stored<'a, ()>;
 
-    /// Keeps what a `connect` gave out: an authorization and, as a digest, the nonce of its URL.
+    /// Keeps what a `connect` gave out: an authorization and, as a digest, the nonce of its URL, with
+    /// what was shown for it.
     fn give_out<'a>(
         &'a self,
         digest: Digest,
         authorization: &'a Authorization,
         nonce: Digest,
+        shown: &'a Shown,
     ) -> Stored<'a, ()>;
     /// An authorization; it is worth nothing from then on.
     fn take_authorization(&self, digest: Digest, now: i64) -> Stored<'_, Option<Authorization>>;
-    /// The credential behind the nonce of a URL; it is worth nothing from then on.
-    fn take_ticket(&self, nonce: Digest, now: i64) -> Stored<'_, Option<String>>;
+    /// What was shown for the nonce of a URL; it is worth nothing from then on.
+    fn take_ticket(&self, nonce: Digest, now: i64) -> Stored<'_, Option<Shown>>;
 
     /// The keys that sign URLs, newest first, at most two.
     fn url_keys(&self) -> Stored<'_, Vec<UrlKey>>;

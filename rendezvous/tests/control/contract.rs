@@ -8,8 +8,8 @@ use std::time::Duration;
 use farstep_protocol::relay::registry::ExecutorInfo;
 use farstep_rendezvous::bus::{BEHIND_MAX, Bus, Heard, Local, Notice, Subscription};
 use farstep_rendezvous::store::{
-    Arrival, Authorization, Closed, Credential, CredentialKind, Enrolment, EnvironmentKey,
-    NodeLease, Policy, RegisterOutcome, Registration, RotateOutcome, Route, Sqlite, Store,
+    Arrival, Authorization, Closed, Credential, CredentialKind, Denial, Enrolment, EnvironmentKey,
+    NodeLease, Policy, RegisterOutcome, Registration, RotateOutcome, Route, Shown, Sqlite, Store,
 };
 use farstep_rendezvous::{ExecutorLink, Limits, Linked, Quotas};
 use futures_util::future::BoxFuture;
@@ -155,8 +155,14 @@ async fn once(store: Arc<dyn Store>) {
         kid: "kid".to_owned(),
         expires_at: 100,
     };
+    let shown = Shown {
+        tenant: "a".to_owned(),
+        kid: "jwt:i:ann".to_owned(),
+        token_id: Some("jti:i:7".to_owned()),
+        ends_at: Some(70),
+    };
     for round in 0..5 {
-        let given = store.give_out([round; 32], &authorization, [round; 32]);
+        let given = store.give_out([round; 32], &authorization, [round; 32], &shown);
         given.await.unwrap();
         let asking = (0..8).map(|_| {
             let store = Arc::clone(&store);
@@ -174,11 +180,13 @@ async fn once(store: Arc<dyn Store>) {
         assert_eq!(counts, (1, 1));
     }
     store
-        .give_out([9; 32], &authorization, [9; 32])
+        .give_out([9; 32], &authorization, [9; 32], &shown)
         .await
         .unwrap();
     assert_eq!(store.take_authorization([9; 32], 100).await.unwrap(), None);
     assert_eq!(store.take_ticket([9; 32], 100).await.unwrap(), None);
+    assert_eq!(store.take_ticket([9; 32], 99).await.unwrap(), Some(shown));
+    assert_eq!(store.take_ticket([9; 32], 99).await.unwrap(), None);
 }
 
 /// Credentials and policies, and that nodes are told to look.
@@ -194,6 +202,7 @@ async fn rights(store: &dyn Store) {
         revoked_at: None,
         subject: "one".to_owned(),
         used_at: None,
+        token_id: None,
     };
     store.add_credential(&credential).await.unwrap();
     assert!(
@@ -228,6 +237,24 @@ async fn rights(store: &dyn Store) {
     assert!(store.revoke("one", 40).await.unwrap());
     assert!(!store.revoke("one", 41).await.unwrap());
     assert!(!store.revoke("nobody", 41).await.unwrap());
+    let denial = |name: &str, until| Denial {
+        tenant: "a".to_owned(),
+        name: name.to_owned(),
+        revoked_at: 40,
+        until,
+    };
+    let denied = async |tenant, now| store.denied(tenant, "jwt:i:ann", now).await.unwrap();
+    assert!(store.deny(&denial("jwt:i:ann", None)).await.unwrap());
+    assert!(denied("a", i64::MAX).await && !denied("b", 41).await);
+    // What is said last counts, and what is over is forgotten.
+    assert!(store.deny(&denial("jwt:i:ann", Some(60))).await.unwrap());
+    assert!(denied("a", 59).await && !denied("a", 60).await);
+    assert_eq!(
+        store.denials(None, 41).await.unwrap(),
+        [denial("jwt:i:ann", Some(60))]
+    );
+    assert!(store.deny(&denial("jwt:i:ann", Some(40))).await.unwrap());
+    assert!(!denied("a", 40).await);
     let policy = Policy {
         harness_keys: vec!["fst1:x".to_owned()],
         streams_max: Some(3),
@@ -254,6 +281,7 @@ async fn expectations(store: &dyn Store) {
         revoked_at: None,
         subject: kid.to_owned(),
         used_at: None,
+        token_id: None,
     };
     for wide in [
         credential("wide", CredentialKind::Executor, "bo*"),
@@ -322,7 +350,7 @@ async fn links(bus: &dyn Bus) {
         let linked = Linked {
             environment: environment(),
             generation,
-            kid: "kid".to_owned(),
+            ends_at: None,
             wants_notice: false,
         };
         ExecutorLink::new(linked, Arc::default(), Arc::clone(&limits))

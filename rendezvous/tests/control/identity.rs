@@ -8,11 +8,12 @@ use aws_lc_rs::signature::{
 use base64_simd::URL_SAFE_NO_PAD;
 use farstep_rendezvous::auth::{Providers, ProvidersError};
 use farstep_rendezvous::now;
-use farstep_rendezvous::store::CredentialKind::Executor;
+use farstep_rendezvous::store::CredentialKind::{Admin, Executor, Harness};
+use farstep_rendezvous::store::{Denial, Store as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, Socket, dial, public, url};
+use crate::scene::{Scene, Socket, closed, dial, kid, next, public, send, url};
 
 struct Key {
     signing: EncodingKey,
@@ -41,7 +42,7 @@ struct Provider {
     other: Key,
     jwks: String,
     executor: String,
-    _link: Socket,
+    link: Socket,
 }
 
 const SHARED: &[u8] = b"a secret that should not be in a public set at all";
@@ -79,7 +80,7 @@ impl Provider {
             other,
             jwks,
             executor,
-            _link: link,
+            link,
         }
     }
 
@@ -261,4 +262,135 @@ async fn providers_that_share_a_secret_are_not_taken() {
         read("[\"ES256\"]", "http://idp/keys"),
         Err(ProvidersError::Jwks { .. })
     ));
+}
+
+/// Waits for what the promise of C10 gives two seconds.
+async fn within_the_promise<T>(happens: impl Future<Output = T>) -> T {
+    let happened = tokio::time::timeout(std::time::Duration::from_secs(2), happens).await;
+    happened.expect("within two seconds")
+}
+
+#[tokio::test]
+async fn a_subject_that_is_taken_back_is_out_and_so_is_a_single_token() {
+    let provider = Provider::start().await;
+    let scene = &provider.scene;
+    let named = |name: &'static str| provider.token(move |claims| claims["jti"] = json!(name));
+    let (one, two) = (named("1"), named("2"));
+    let other = provider.token(|claims| claims["sub"] = json!("bob"));
+    let mut of_one = scene.harness("box", &one, "s1").await;
+    let mut of_two = scene.harness("box", &two, "s2").await;
+    let mut of_other = scene.harness("box", &other, "s3").await;
+    let given_out = scene.connect("box", &one, 3).await;
+
+    // One token, by another process on the same folder.
+    let elsewhere = scene.elsewhere().await;
+    let denial = Denial {
+        tenant: "a".to_owned(),
+        name: "jti:https://idp:1".to_owned(),
+        revoked_at: now(),
+        until: None,
+    };
+    elsewhere.deny(&denial).await.unwrap();
+    assert_eq!(within_the_promise(closed(&mut of_one)).await, 4401);
+    assert_eq!(provider.status(&one).await, 401);
+    assert_eq!(provider.status(&two).await, 200);
+    // What it was given before is worth nothing either.
+    assert_eq!(
+        crate::scene::refused(url(&given_out)).await,
+        (401, "invalid_secret".to_owned())
+    );
+
+    // The whole subject, over HTTP. A tenant's own denials are its own.
+    let path = "/v1/environments/box/credentials/jwt:https:%2F%2Fidp:ann";
+    let (ours, theirs) = (
+        scene.token("a", Admin, "*").await,
+        scene.token("b", Admin, "*").await,
+    );
+    let delete = async |token: &str| scene.request("DELETE", path, token, &Value::Null).await;
+    assert_eq!(delete(&theirs).await.status, 200);
+    assert_eq!(provider.status(&two).await, 200);
+    let narrow = scene.token("a", Admin, "box").await;
+    assert_eq!(delete(&narrow).await.status, 403);
+    let deleted = delete(&ours).await;
+    assert_eq!(
+        deleted.body["kid"], "jwt:https://idp:ann",
+        "{}",
+        deleted.text
+    );
+    assert_eq!(within_the_promise(closed(&mut of_two)).await, 4401);
+    assert_eq!(provider.status(&two).await, 401);
+    let fresh = provider.token(|claims| claims["exp"] = json!(now() + 3600));
+    assert_eq!(provider.status(&fresh).await, 401);
+    // Nobody else is.
+    assert_eq!(provider.status(&other).await, 200);
+    send(&mut of_other, crate::scene::data("s3", 0)).await;
+
+    // It is lifted by saying that it is over.
+    let lifted = Denial {
+        name: "jwt:https://idp:ann".to_owned(),
+        until: Some(now()),
+        ..denial
+    };
+    elsewhere.deny(&lifted).await.unwrap();
+    assert_eq!(provider.status(&two).await, 200);
+}
+
+/// Skips what comes before the reset of a stream, and returns its reason.
+async fn reset(socket: &mut Socket) -> String {
+    loop {
+        let frame = next(socket).await.expect("a reset");
+        if let farstep_protocol::relay::Kind::Reset { reason } = frame.kind {
+            return reason;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_token_opened_ends_with_it_and_says_why() {
+    let mut provider = Provider::start().await;
+    let short = provider.token(|claims| claims["exp"] = json!(now() + 2));
+    let long = provider.token(|_| {});
+    let mut of_short = provider.scene.harness("box", &short, "short").await;
+    let mut of_long = provider.scene.harness("box", &long, "long").await;
+    assert_eq!(reset(&mut of_short).await, "credential_expired");
+    assert_eq!(closed(&mut of_short).await, 4403);
+    assert_eq!(
+        provider.status(&short).await,
+        401,
+        "there is no leeway behind the end"
+    );
+    // The executor is told at once; and another token of the same subject goes on.
+    while next(&mut provider.link).await.unwrap().stream != "short" {}
+    send(&mut of_long, crate::scene::data("long", 0)).await;
+    while next(&mut provider.link).await.unwrap() != crate::scene::data("long", 0) {}
+
+    // A token of ours likewise, when its end was put forward while the stream was open.
+    let ours = provider.scene.token("a", Harness, "*").await;
+    let mut of_ours = provider.scene.harness("box", &ours, "ours").await;
+    provider
+        .scene
+        .store
+        .expire(kid(&ours), now() + 1)
+        .await
+        .unwrap();
+    assert_eq!(reset(&mut of_ours).await, "credential_expired");
+    assert_eq!(closed(&mut of_ours).await, 4403);
+}
+
+#[tokio::test]
+async fn an_executors_websocket_ends_with_its_credential_unless_it_showed_another() {
+    let scene = Scene::start().await;
+    let (first, second) = (
+        scene.token("a", Executor, "*").await,
+        scene.token("a", Executor, "*").await,
+    );
+    let mut stays = scene.executor("stays", &first, 1).await;
+    let mut goes = scene.executor("goes", &first, 2).await;
+    // The same executor again: its websocket stays what it is.
+    assert_eq!(scene.register("stays", &second, 1).await.status, 200);
+    scene.store.expire(kid(&first), now() + 1).await.unwrap();
+    assert_eq!(closed(&mut goes).await, 4403);
+    let harness = scene.token("a", Harness, "*").await;
+    let _stream = scene.harness("stays", &harness, "s").await;
+    assert_eq!(next(&mut stays).await.unwrap().stream, "s");
 }

@@ -94,6 +94,7 @@ impl Scene {
             expires_at: None,
             revoked_at: None,
             used_at: None,
+            token_id: None,
         };
         self.store.add_credential(&credential).await.unwrap();
         made.text

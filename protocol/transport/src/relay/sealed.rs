@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use farstep_protocol::noise::{Channel, ChannelError, KeyLife, MESSAGE_BYTES_MAX};
-use farstep_protocol::relay::{Frame, Kind};
+use farstep_protocol::relay::{CREDENTIAL_EXPIRED, Frame, Kind};
 use futures_util::{Sink, Stream};
 use tokio::time::Instant;
 
@@ -79,6 +79,7 @@ impl<C: Carrier> Sealed<C> {
         }
         match frame.kind {
             Kind::Data { seq, payload } => self.channel.handle_record(seq, payload).map_err(ended),
+            Kind::Reset { reason } if reason == CREDENTIAL_EXPIRED => Err(WireError::Expired),
             Kind::Reset { reason } => Err(WireError::Reset { reason }),
             Kind::Ack | Kind::Resume { .. } | Kind::Heartbeat | Kind::Handshake(_) => Ok(()),
         }
@@ -273,6 +274,16 @@ mod tests {
         send(Frame::reset("s", "enough").encode());
         let error = right.next().await.unwrap().unwrap_err();
         assert_eq!(error.to_string(), "stream was reset: enough");
+        assert!(right.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_credential_that_expired_is_told_from_other_resets() {
+        let (left, mut right) = pair();
+        let reset = Frame::reset("s", CREDENTIAL_EXPIRED).encode();
+        left.carrier.out.try_send(reset).unwrap();
+        let error = right.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, WireError::Expired), "{error}");
         assert!(right.next().await.is_none());
     }
 

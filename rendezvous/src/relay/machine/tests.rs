@@ -41,6 +41,10 @@ impl Scene {
         self.machine.take_actions();
     }
 
+    fn next(&mut self, to: Conn) -> Next {
+        self.machine.next_for(to, self.now)
+    }
+
     fn frame(&mut self, to: Conn) -> Option<Frame> {
         match self.machine.next_for(to, self.now) {
             Next::Frame(queued) => Some(Frame::decode(queued.bytes).unwrap()),
@@ -80,6 +84,40 @@ fn is_reset_of(frame: &Frame, stream: &str) -> bool {
 const A: Conn = Conn::Harness(1);
 const B: Conn = Conn::Harness(2);
 const E: Conn = Conn::Executor;
+
+#[test]
+fn a_stream_whose_credential_ends_is_reset_at_both_ends_and_says_so() {
+    let mut scene = Scene::new(&[1, 2]);
+    scene.open(1, "a");
+    scene.open(2, "b");
+    // What waits for it is passed over: its session is taken up again.
+    scene.said(Conn::Executor, &data("a", 0, 9));
+    scene.pass(SECOND);
+    scene.actions();
+    scene.machine.expire(1, scene.now);
+    let actions = scene.actions();
+    assert!(
+        actions.contains(&Action::Reset(By::Relay, Why::Expired)),
+        "{actions:?}"
+    );
+    assert!(
+        actions.contains(&Action::End(1, Ending::EXPIRED)),
+        "{actions:?}"
+    );
+    let told = Frame::reset("a", CREDENTIAL_EXPIRED);
+    assert_eq!(scene.frame(Conn::Harness(1)), Some(told));
+    assert_eq!(scene.next(Conn::Harness(1)), Next::End(Ending::EXPIRED));
+    let told = scene.frame(Conn::Executor).unwrap();
+    assert!(matches!(told.kind, Kind::Reset { .. }) && told.stream == "a");
+    // The neighbour goes on, and the id is free again.
+    scene.said(Conn::Executor, &data("b", 0, 9));
+    assert_eq!(scene.frame(Conn::Harness(2)), Some(data("b", 0, 9)));
+    scene.machine.leave(1, false, scene.now);
+    assert_eq!(scene.frame(Conn::Executor), None);
+    assert!(scene.machine.join(3));
+    scene.open(3, "a");
+    assert_eq!(scene.machine.queued(), 0);
+}
 
 #[test]
 fn data_for_a_stream_nobody_has_is_answered_with_one_reset() {

@@ -26,6 +26,7 @@ fn credential(row: &SqliteRow) -> Result<Credential, StoreError> {
         revoked_at: row.try_get("revoked_at")?,
         subject: row.try_get("subject")?,
         used_at: row.try_get("used_at")?,
+        token_id: None,
     })
 }
 

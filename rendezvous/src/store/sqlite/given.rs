@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use super::{Sqlite, environment};
-use crate::store::{Authorization, Digest, Enrolment, StoreError};
+use crate::store::{Authorization, Digest, Enrolment, Shown, StoreError};
 
 impl Sqlite {
     pub(super) async fn new_enrolment(
@@ -49,6 +49,7 @@ impl Sqlite {
         digest: Digest,
         authorization: &Authorization,
         nonce: Digest,
+        shown: &Shown,
     ) -> Result<(), StoreError> {
         let mut tx = self.writing().await?;
         sqlx::query(
@@ -64,12 +65,18 @@ impl Sqlite {
         .bind(authorization.expires_at)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("INSERT INTO tickets (digest, kid, expires_at) VALUES (?, ?, ?)")
-            .bind(nonce.as_slice())
-            .bind(&authorization.kid)
-            .bind(authorization.expires_at)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO tickets (digest, tenant, kid, token_id, ends_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(nonce.as_slice())
+        .bind(&shown.tenant)
+        .bind(&shown.kid)
+        .bind(&shown.token_id)
+        .bind(shown.ends_at)
+        .bind(authorization.expires_at)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -98,13 +105,19 @@ impl Sqlite {
         &self,
         nonce: Digest,
         now: i64,
-    ) -> Result<Option<String>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "DELETE FROM tickets WHERE digest = ? AND expires_at > ? RETURNING kid",
-        )
-        .bind(nonce.as_slice())
-        .bind(now)
-        .fetch_optional(&self.pool)
-        .await?)
+    ) -> Result<Option<Shown>, StoreError> {
+        let row =
+            sqlx::query("DELETE FROM tickets WHERE digest = ? AND expires_at > ? RETURNING *")
+                .bind(nonce.as_slice())
+                .bind(now)
+                .fetch_optional(&self.pool)
+                .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Shown {
+            tenant: row.try_get("tenant")?,
+            kid: row.try_get("kid")?,
+            token_id: row.try_get("token_id")?,
+            ends_at: row.try_get("ends_at")?,
+        }))
     }
 }

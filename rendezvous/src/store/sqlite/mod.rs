@@ -4,6 +4,7 @@
 //! handed out to be used once.
 
 mod credentials;
+mod denials;
 mod environments;
 mod given;
 
@@ -18,9 +19,9 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row as _, Sqlite as Db, SqliteConnection, Transaction};
 
 use super::{
-    Arrival, Authorization, Closed, Credential, Digest, Enrolment, EnvironmentKey,
+    Arrival, Authorization, Closed, Credential, Denial, Digest, Enrolment, EnvironmentKey,
     EnvironmentState, NodeLease, Policy, RegisterOutcome, Registration, RotateOutcome, Route,
-    Store, StoreError, Stored, UrlKey,
+    Shown, Store, StoreError, Stored, UrlKey,
 };
 
 /// Connections to the file: readers beside the one writer there can be.
@@ -153,6 +154,18 @@ impl Store for Sqlite {
         Box::pin(self.ended(sql, kid, now))
     }
 
+    fn deny<'a>(&'a self, denial: &'a Denial) -> Stored<'a, bool> {
+        Box::pin(self.new_denial(denial))
+    }
+
+    fn denied<'a>(&'a self, tenant: &'a str, name: &'a str, now: i64) -> Stored<'a, bool> {
+        Box::pin(self.is_denied(tenant, name, now))
+    }
+
+    fn denials<'a>(&'a self, tenant: Option<&'a str>, now: i64) -> Stored<'a, Vec<Denial>> {
+        Box::pin(self.denial_rows(tenant, now))
+    }
+
     fn expire<'a>(&'a self, kid: &'a str, until: i64) -> Stored<'a, bool> {
         Box::pin(self.ended(credentials::EXPIRE, kid, until))
     }
@@ -283,15 +296,16 @@ impl Store for Sqlite {
         digest: Digest,
         authorization: &'a Authorization,
         nonce: Digest,
+        shown: &'a Shown,
     ) -> Stored<'a, ()> {
-        Box::pin(self.given(digest, authorization, nonce))
+        Box::pin(self.given(digest, authorization, nonce, shown))
     }
 
     fn take_authorization(&self, digest: Digest, now: i64) -> Stored<'_, Option<Authorization>> {
         Box::pin(self.used_authorization(digest, now))
     }
 
-    fn take_ticket(&self, nonce: Digest, now: i64) -> Stored<'_, Option<String>> {
+    fn take_ticket(&self, nonce: Digest, now: i64) -> Stored<'_, Option<Shown>> {
         Box::pin(self.used_ticket(nonce, now))
     }
 
@@ -318,6 +332,7 @@ impl Store for Sqlite {
                 "DELETE FROM tickets WHERE expires_at <= ?",
                 "DELETE FROM enrolments WHERE expires_at <= ?",
                 "DELETE FROM nodes WHERE until <= ?",
+                "DELETE FROM denials WHERE until <= ?",
             ] {
                 sqlx::query(sql).bind(now).execute(&self.pool).await?;
             }
