@@ -131,6 +131,24 @@ async fn a_program_starts_with_default_signals() {
     }
 }
 
+/// As whoever started us may have left it, and as libc would not.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_signal_that_was_ignored_before_us_is_not_for_a_program() {
+    const SIGNAL: libc::c_int = 60;
+    // Why at all: nothing safe ignores a signal.
+    // Why sound: nobody sends it, and nobody else in these tests asks for it.
+    #[expect(unsafe_code, reason = "a signal to be ignored")]
+    unsafe {
+        libc::signal(SIGNAL, libc::SIG_IGN);
+    }
+    let mut children = start_all(&command(&["cat", "/proc/self/status"])).await;
+    let text = everything(&mut children.swap_remove(0).unwrap().stdout).await;
+    let ignored = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+    assert_eq!(ignored & 1 << (SIGNAL - 1), 0, "{text}");
+}
+
 #[tokio::test]
 async fn a_program_leads_a_session_and_a_group_of_its_own() {
     let (text, _) = outcome(&sh(
