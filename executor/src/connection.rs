@@ -17,18 +17,19 @@
 
 mod flights;
 mod outbox;
+mod rhythm;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farstep_protocol::method::initialize::{
     ChannelTerms, INITIALIZE, INITIALIZED, InitializeParams, InitializeResult,
 };
 use farstep_protocol::rpc::{self, Limits, Message, Request, RequestId, RpcError};
-use farstep_transport::{Padding, PaddingWish, Rekeys, Text, Wire, WireError};
+use farstep_transport::{Attention, Padding, PaddingWish, Rekeys, Text, Wire, WireError};
 use futures_util::SinkExt as _;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,7 @@ use crate::surroundings::Surroundings;
 use flights::Flights;
 pub(crate) use outbox::{ANSWERS_MAX, BYTES_MAX as ANSWER_BYTES_MAX};
 use outbox::{Large, Outbox};
+use rhythm::Rhythm;
 
 /// Requests of one connection that are not answered yet. Beyond it we stop reading.
 pub(crate) const IN_FLIGHT_MAX: usize = 1024;
@@ -98,6 +100,10 @@ pub(crate) fn serve_in<W: Wire>(
     stop: &CancellationToken,
 ) -> impl Future<Output = (End, W)> {
     let server = Arc::clone(server);
+    let moment = match wire.attention() {
+        Some(_) => server.vigil().moment(),
+        None => Duration::ZERO,
+    };
     // In memory of its own: every future that it passes through would keep room for it.
     let connection = Box::new(Connection {
         calls: Calls::new(Arc::clone(&server), Arc::clone(&surroundings)),
@@ -113,6 +119,7 @@ pub(crate) fn serve_in<W: Wire>(
         output_next: false,
         draining: false,
         note_next: false,
+        rhythm: Rhythm::new(moment),
     });
     run(connection, stop)
 }
@@ -163,6 +170,8 @@ struct Connection<W> {
     draining: bool,
     /// Whose turn it is when both a process and other long work have something to say.
     note_next: bool,
+    /// Whether the next request is worth staying awake for.
+    rhythm: Rhythm,
 }
 
 /// How long the peer may stay without a session.
@@ -190,6 +199,7 @@ enum Phase {
 
 impl<W: Wire> Connection<W> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut stayed_awake = false;
         loop {
             let read = match self.read(cx) {
                 Ok(read) => read,
@@ -201,6 +211,14 @@ impl<W: Wire> Connection<W> {
                 Err(end) => return Poll::Ready(end),
             };
             if !(read || finished || wrote) {
+                // Once a turn: whatever else is ready on this worker comes in between.
+                if !std::mem::replace(&mut stayed_awake, true) {
+                    match self.stay_awake(cx) {
+                        Ok(false) => {}
+                        Ok(true) => continue,
+                        Err(end) => return Poll::Ready(end),
+                    }
+                }
                 // Only now: what has arrived counts, however late we looked.
                 return match &mut self.silence {
                     Some(silence) => silence.over.as_mut().poll(cx).map(|()| End::Unheard),
@@ -208,6 +226,29 @@ impl<W: Wire> Connection<W> {
                 };
             }
         }
+    }
+
+    /// Waits for the next request without sleeping, for a moment, if the caller asks one right
+    /// behind the other and nothing else is going on here. Says whether something came.
+    fn stay_awake(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let Some(moment) = self.rhythm.awake_for(Instant::now) else {
+            return Ok(false);
+        };
+        if !self.is_drained() || !self.may_read() {
+            return Ok(false);
+        }
+        let server = Arc::clone(&self.server);
+        let (Some(_awake), Some(attention)) = (server.vigil().enter(), self.wire.attention())
+        else {
+            return Ok(false);
+        };
+        attention.pay(moment);
+        let read = self.read(cx);
+        let found = self.wire.attention().is_some_and(Attention::end);
+        if !found {
+            self.rhythm.missed();
+        }
+        read.map(|_| found)
     }
 
     /// Handles the requests that have arrived. Says whether there may be more.
@@ -258,7 +299,10 @@ impl<W: Wire> Connection<W> {
                 &RequestId::UNKNOWN,
                 &errors::malformed(&error),
             )),
-            Ok(Message::Request(request)) => self.request(message, request),
+            Ok(Message::Request(request)) => {
+                self.rhythm.asked(Instant::now);
+                self.request(message, request);
+            }
             Ok(Message::Notification { method, .. }) if method == INITIALIZED => {
                 self.initialized()?
             }
@@ -409,6 +453,7 @@ impl<W: Wire> Connection<W> {
     /// Writes what the wire takes. Says whether there is reason to look at the requests again and
     /// come back.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let answers = self.outbox.has_small();
         while self.sending.is_none() && self.outbox.has_small() {
             if !self.is_ready(cx)? {
                 return Ok(false);
@@ -421,6 +466,9 @@ impl<W: Wire> Connection<W> {
         if flushed.map_err(End::Broken)?.is_pending() {
             return Ok(false);
         }
+        if answers {
+            self.rhythm.answered(Instant::now);
+        }
         // Nothing is left to write: now bulk may go, and requests come first again behind it.
         let mut bytes = 0;
         while bytes < BATCH_BYTES && self.is_ready(cx)? {
@@ -428,6 +476,9 @@ impl<W: Wire> Connection<W> {
                 0 => break,
                 written => bytes += written,
             }
+        }
+        if bytes > 0 {
+            self.rhythm.broken();
         }
         Ok(bytes > 0)
     }

@@ -44,6 +44,7 @@ mod stdio;
 pub mod supervise;
 mod surroundings;
 mod trace;
+mod vigil;
 mod watch;
 
 pub use info::Host;

@@ -20,12 +20,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farstep_transport::WireError;
 pub(crate) use farstep_transport::listen::{
     FAILURES_BY_ADDRESS, FAILURES_IN_ALL, HEAD_BYTES_MAX, HEADERS_MAX,
 };
 use farstep_transport::listen::{Waiting, WaitingRoom, converse};
 use farstep_transport::websocket::{Options, Served};
+use farstep_transport::{Attention, WireError};
 use futures_util::StreamExt as _;
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -210,7 +210,13 @@ impl Accepted {
             stop,
         };
         match &gate.tls {
-            None => known.serve(Eager::new(tcp), None, waits, deadline).await,
+            None => {
+                let attention = Attention::default();
+                let eager = Eager::new(tcp, attention.clone());
+                known
+                    .serve(eager, Some(attention), None, waits, deadline)
+                    .await;
+            }
             // In memory of its own: a plain connection must not pay for what TLS keeps.
             Some(tls) => Box::pin(known.secure(tls, tcp, waits, deadline)).await,
         }
@@ -235,7 +241,9 @@ impl Known {
             secured = tokio::time::timeout_at(deadline, tls.accept(tcp)) => secured,
         };
         match secured {
-            Ok(Ok((stream, certified))) => self.serve(stream, certified, waits, deadline).await,
+            Ok(Ok((stream, certified))) => {
+                self.serve(stream, None, certified, waits, deadline).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
             Err(_) => tracing::debug!("no TLS in time"),
         }
@@ -244,6 +252,7 @@ impl Known {
     async fn serve<S>(
         self,
         stream: S,
+        attention: Option<Attention>,
         certified: Option<Principal>,
         waits: Waiting,
         deadline: Instant,
@@ -274,7 +283,9 @@ impl Known {
                     ping_interval: Some(server.ping_interval()),
                     ..Options::server()
                 };
-                let wire = Served::new(stream, read, &options).within(server.messages());
+                let wire = Served::new(stream, read, &options)
+                    .within(server.messages())
+                    .attended(attention);
                 let patience = Some(INITIALIZE_DEADLINE);
                 let (end, wire) = connection::serve(&server, wire, who, patience, &stop).await;
                 tracing::info!(%end, "connection ended");

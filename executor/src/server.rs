@@ -21,6 +21,7 @@ use crate::pool::{self, InPlace};
 use crate::process::{self, Table};
 use crate::session::{ResumeError, Sessions};
 use crate::surroundings::Surroundings;
+use crate::vigil::Vigil;
 use crate::{dispatch, http, limits, os, session};
 
 /// How long children may take to be gone when the executor stops. They are killed, so this is
@@ -42,6 +43,7 @@ pub struct Server {
     surroundings: Arc<Surroundings>,
     http: Arc<http::Settings>,
     in_place: InPlace,
+    vigil: Vigil,
     calls_at_once: usize,
     ping_interval: Duration,
     drain: Duration,
@@ -83,6 +85,7 @@ impl Server {
                 ..settings.http.clone()
             }),
             in_place: InPlace::new(pool::WORKERS),
+            vigil: Vigil::new(settings.busy_poll),
             calls_at_once: settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE),
             ping_interval: settings.ping_interval,
             drain: settings.drain,
@@ -219,6 +222,11 @@ impl Server {
         &self.in_place
     }
 
+    /// Who may stay awake.
+    pub(crate) fn vigil(&self) -> &Vigil {
+        &self.vigil
+    }
+
     /// What all connections together may hold of messages that came in.
     pub(crate) fn messages(&self) -> &Budget {
         &self.messages
@@ -253,6 +261,16 @@ impl Server {
 
     pub(crate) fn audited_for_tests(audit: Audit) -> Arc<Server> {
         Server::of_tests(crate::cli::Listen::Stdio, audit)
+    }
+
+    /// One where a connection may stay awake for so long, on any machine.
+    #[cfg(unix)]
+    pub(crate) fn wakeful_for_tests(moment: Duration) -> Arc<Server> {
+        let mut server = Server::for_tests();
+        if let Some(server) = Arc::get_mut(&mut server) {
+            server.vigil = Vigil::on(crate::vigil::PROCESSORS_MIN, moment);
+        }
+        server
     }
 
     fn of_tests(listen: crate::cli::Listen, audit: Audit) -> Arc<Server> {

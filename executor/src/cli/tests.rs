@@ -102,6 +102,15 @@ fn pings_are_neither_a_flood_nor_given_up() {
 }
 
 #[test]
+fn nobody_stays_awake_for_longer_than_others_can_wait() {
+    assert_eq!(settings(&["--busy-poll-us", "201"]), Err(Refused::BusyPoll));
+    for microseconds in [0, 200] {
+        let settings = settings(&["--busy-poll-us", &microseconds.to_string()]).unwrap();
+        assert_eq!(settings.busy_poll, Duration::from_micros(microseconds));
+    }
+}
+
+#[test]
 fn anything_else_is_refused_with_status_one() {
     let odd = [
         "ws://127.0.0.1",
@@ -192,6 +201,7 @@ fn bounds_that_would_break_clients_are_refused() {
         access: Access::default(),
         http: http::Settings::default(),
         ping_interval: Duration::from_secs(PING_SECONDS),
+        busy_poll: Duration::from_micros(BUSY_POLL_MICROSECONDS),
         drain: Duration::from_secs(DRAIN_SECONDS),
         audit: audit::Settings::off(),
         remote: None,

@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 use super::*;
 
 mod audit;
+#[cfg(unix)]
+mod awake;
 mod control;
 mod durable;
 mod files;

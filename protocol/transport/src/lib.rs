@@ -9,6 +9,7 @@
 //!
 //! A [`Wire`] knows nothing of what the texts say. It frames, bounds, keeps alive and closes.
 
+mod attention;
 mod budget;
 mod error;
 pub mod lines;
@@ -23,6 +24,7 @@ pub mod websocket;
 use futures_util::{Sink, Stream};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 
+pub use attention::Attention;
 pub use budget::{Budget, FREE_BYTES};
 pub use error::WireError;
 #[cfg(feature = "relay")]
@@ -53,6 +55,11 @@ pub trait Wire:
 
     /// What to tell the other side when this one closes, where the transport can say it.
     fn set_farewell(&mut self, reason: &'static str);
+
+    /// How to have the socket looked at for a moment, where it can be.
+    fn attention(&self) -> Option<&Attention> {
+        None
+    }
 
     /// Counts what arrived, on a transport that can lose something without a word: whoever waits
     /// for an answer there has to ask whether any will come. `None` on all others.
@@ -88,6 +95,10 @@ impl<W: Wire + ?Sized> Wire for Box<W> {
 
     fn set_farewell(&mut self, reason: &'static str) {
         (**self).set_farewell(reason);
+    }
+
+    fn attention(&self) -> Option<&Attention> {
+        (**self).attention()
     }
 
     fn arrived(&self) -> Option<u64> {

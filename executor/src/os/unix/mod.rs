@@ -49,7 +49,7 @@ pub use root::{is_root, is_root_of_a_host};
 pub use scratch::Scratch;
 pub use secret::{FileStamp, NotPrivate, create_secret, file_stamp, open_secret};
 pub use slim::give_back_program;
-pub use socket::{limit_unsent, read_now};
+pub use socket::{READS_NOW, limit_unsent, read_now};
 pub use spawn::{STRINGS_MAX, SpawnError, Spawner, Stage};
 pub use stderr::stderr_takes;
 pub use stop::StopSignals;

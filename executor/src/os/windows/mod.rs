@@ -46,7 +46,7 @@ pub use output::{Output, READ_MAX};
 pub use private::{is_at, make_private_folder, open_private_file, try_lock, unlock};
 pub use root::{is_root, is_root_of_a_host};
 pub use secret::{FileStamp, NotPrivate, create_secret, file_stamp, open_secret};
-pub use socket::{limit_unsent, read_now};
+pub use socket::{READS_NOW, limit_unsent, read_now};
 pub use spawn::{STRINGS_MAX, SpawnError, Spawner, Stage};
 pub use stderr::stderr_takes;
 pub use stop::StopSignals;

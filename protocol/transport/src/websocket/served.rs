@@ -33,7 +33,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::{Options, PONG_BYTES_MAX, PONG_HEAD_BYTES, UNANSWERED_MAX, broken, ended, pings};
-use crate::{Budget, FRAME_BYTES_MAX, Text, Wire, WireError};
+use crate::{Attention, Budget, FRAME_BYTES_MAX, Text, Wire, WireError};
 use socket::{NoSocket, OVERLOADED, Socket, is_blocked};
 
 /// Texts from here on are written from where they are. Below, copying costs less than a write.
@@ -57,6 +57,7 @@ pub struct Served<S> {
     pings: Option<Interval>,
     unanswered: u32,
     farewell: Option<&'static str>,
+    attention: Option<Attention>,
     ended: bool,
 }
 
@@ -87,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
             pings: options.ping_interval.map(pings),
             unanswered: 0,
             farewell: None,
+            attention: None,
             ended: false,
         }
     }
@@ -96,6 +98,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<S> {
     #[must_use]
     pub fn within(mut self, budget: &Budget) -> Self {
         self.socket.charge = Some(budget.open());
+        self
+    }
+
+    /// Says that the stream below can be looked at for a moment, and how it is told.
+    #[must_use]
+    pub fn attended(mut self, attention: Option<Attention>) -> Self {
+        self.attention = attention;
         self
     }
 
@@ -367,6 +376,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for Served<S> {
 
     fn set_farewell(&mut self, reason: &'static str) {
         self.farewell = Some(reason);
+    }
+
+    fn attention(&self) -> Option<&Attention> {
+        self.attention.as_ref()
     }
 }
 

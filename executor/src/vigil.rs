@@ -1,0 +1,88 @@
+//! Staying awake for a moment, instead of sleeping until somebody wakes us.
+//!
+//! A processor that has nothing to do halts, and to wake it takes longer than to answer a small
+//! call. Whoever stays awake is there at once, at the price of the processor. So only one connection
+//! at a time may, for some tens of microseconds, and nobody where processors are few: the programs
+//! we start need them. Decides who may; whether it is worth it is each connection's own affair
+//! (`connection::rhythm`).
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::os;
+
+/// One for us, one for the caller and one for what we start: with fewer, whoever stays awake takes
+/// the processor from somebody who has something to do.
+pub(crate) const PROCESSORS_MIN: usize = 3;
+
+/// Whether connections may stay awake, and whether one does.
+#[derive(Debug)]
+pub(crate) struct Vigil {
+    moment: Duration,
+    is_kept: AtomicBool,
+}
+
+/// The permission to stay awake.
+#[derive(Debug)]
+pub(crate) struct Awake<'a>(&'a Vigil);
+
+impl Vigil {
+    /// `moment` is how long to stay awake; zero never does.
+    pub(crate) fn new(moment: Duration) -> Vigil {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Vigil::on(processors, moment)
+    }
+
+    pub(crate) fn on(processors: usize, moment: Duration) -> Vigil {
+        let is_possible = os::READS_NOW && processors >= PROCESSORS_MIN;
+        Vigil {
+            moment: if is_possible { moment } else { Duration::ZERO },
+            is_kept: AtomicBool::new(false),
+        }
+    }
+
+    /// For how long a connection may stay awake; zero where none may.
+    pub(crate) fn moment(&self) -> Duration {
+        self.moment
+    }
+
+    /// Asks to stay awake; `None` while somebody else does.
+    pub(crate) fn enter(&self) -> Option<Awake<'_>> {
+        let is_kept = self.is_kept.swap(true, Ordering::Relaxed);
+        (!is_kept).then(|| Awake(self))
+    }
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.0.is_kept.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_micros(50);
+
+    #[test]
+    fn one_stays_awake_at_a_time() {
+        let vigil = Vigil::new(MOMENT);
+        let awake = vigil.enter();
+        assert!(awake.is_some() && vigil.enter().is_none() && vigil.enter().is_none());
+        drop(awake);
+        assert!(vigil.enter().is_some());
+    }
+
+    #[test]
+    fn nobody_stays_awake_where_processors_are_few() {
+        assert_eq!(Vigil::on(2, MOMENT).moment(), Duration::ZERO);
+        let moment = if os::READS_NOW {
+            MOMENT
+        } else {
+            Duration::ZERO
+        };
+        assert_eq!(Vigil::on(3, MOMENT).moment(), moment);
+    }
+}
