@@ -34,6 +34,19 @@ fn build() -> Result<Programs> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("the crate has no parent folder")?;
+    // This test program lies in target/PROFILE/deps, the programs two folders up. They are built
+    // where it lies and as it was: built elsewhere, the tests would run what was left here before.
+    let own = std::env::current_exe().context("this program has no path")?;
+    let folder = own
+        .parent()
+        .and_then(Path::parent)
+        .context("this program lies in no target folder")?;
+    let target = folder.parent().context("there is no target folder")?;
+    let profile = folder.file_name().context("there is no profile")?;
+    let profile = match profile.to_str() {
+        Some("debug") => "dev".as_ref(),
+        _ => profile,
+    };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(root)
@@ -47,7 +60,11 @@ fn build() -> Result<Programs> {
             "farstep-executor",
             "--bin",
             "farstep-rendezvous",
+            "--target-dir",
         ])
+        .arg(target)
+        .arg("--profile")
+        .arg(profile)
         .output()
         .context("cargo could not be started")?;
     if !built.status.success() {
@@ -56,12 +73,6 @@ fn build() -> Result<Programs> {
             String::from_utf8_lossy(&built.stderr)
         );
     }
-    // This test program lies in target/debug/deps, the programs two folders up.
-    let own = std::env::current_exe().context("this program has no path")?;
-    let folder = own
-        .parent()
-        .and_then(Path::parent)
-        .context("this program lies in no target folder")?;
     let suffix = std::env::consts::EXE_SUFFIX;
     Ok(Programs {
         farstep: folder.join(format!("farstep{suffix}")),

@@ -9,9 +9,9 @@
 //! executor's is the first record of its direction, and its answer is padded already. From then on an
 //! empty content is what an empty record was before: the marker of [a change of keys](super::rekey).
 //!
-//! Buckets are powers of two. A shape that follows sizes more closely (PADMÉ) saves little here, since
-//! what is large fills records that have no padding, and what is small is below the smallest bucket
-//! either way; and it would tell some 130 sizes apart instead of nine.
+//! Buckets are powers of two. A shape that follows sizes more closely (PADMÉ) would save next to
+//! nothing here, since most of what is said is below the smallest bucket either way and bulk fills
+//! records that have no padding; and it would tell some 130 sizes apart instead of nine.
 
 use std::ops::Range;
 
