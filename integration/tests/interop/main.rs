@@ -9,3 +9,4 @@ mod drives_us;
 mod export;
 mod gateway;
 mod rendezvous;
+mod supervise;

@@ -7,7 +7,7 @@ use farstep_integration::{Lab, PATIENCE, Peer, Records, Rendezvous, Running, nee
 use tokio::time::{Duration, Instant};
 
 /// Waits until the node says so of the environment.
-async fn until_listed(node: &Rendezvous, word: &str) -> Result<()> {
+pub(crate) async fn until_listed(node: &Rendezvous, word: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let listed = node.admin(&["list"]).await?;
