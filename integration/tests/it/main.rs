@@ -33,3 +33,4 @@ mod supervise;
 mod terminal;
 mod terms;
 mod trace;
+mod unix;
