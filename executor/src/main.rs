@@ -100,7 +100,8 @@ fn cwd() -> anyhow::Result<PathBuf> {
 fn bridge() -> anyhow::Result<Option<ExitCode>> {
     let arguments = std::env::args_os().skip(1).collect();
     let variables = std::env::vars_os().collect();
-    let bridge = match Bridge::new(os::state_folder(), arguments, cwd()?, variables) {
+    let folders = (os::state_folder(), os::fallback_folders());
+    let bridge = match Bridge::new(folders, arguments, cwd()?, variables) {
         Ok(bridge) => bridge,
         Err(error) if error.is_harmless() => {
             eprintln!("farstep-executor: {error}; what runs ends with the connection");

@@ -32,7 +32,10 @@ const WORDS_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum BridgeError {
     /// Nothing can be kept on this machine.
-    #[error("no executor can be kept in the background: {0}")]
+    #[error(
+        "--durable: no executor can be kept in the background: {0}. Name a folder that can be \
+         written to with XDG_STATE_HOME"
+    )]
     Impossible(String),
     #[error(
         "refused to use {} for sockets: {why}. Correct it, or name another state folder with \
@@ -74,25 +77,17 @@ struct FirstParams {
 }
 
 impl Bridge {
-    /// Finds where the executor in the background would be. `arguments` are ours, `cwd` and
-    /// `variables` what this login is like.
+    /// Finds where the executor in the background would be: in the state folder, or else in the first
+    /// of the others that can be used. `arguments` are ours, `cwd` and `variables` what this login is
+    /// like.
     pub fn new(
-        state: Option<PathBuf>,
+        (state, others): (Option<PathBuf>, Vec<PathBuf>),
         arguments: Vec<OsString>,
         cwd: PathBuf,
         variables: Vec<(OsString, OsString)>,
     ) -> Result<Bridge, BridgeError> {
-        let state = state.ok_or_else(|| {
-            let why = "there is no home folder, and XDG_STATE_HOME names no other";
-            BridgeError::Impossible(why.to_owned())
-        })?;
-        let path = state.join(FOLDER);
-        let folder = SocketFolder::own(&path).map_err(|why| match is_deliberate(&path, &why) {
-            true => BridgeError::Unsafe { folder: path, why },
-            false => BridgeError::Impossible(format!("{}: {why}", path.display())),
-        })?;
         Ok(Bridge {
-            folder,
+            folder: folder(state, others)?,
             names: Names::of(&arguments),
             arguments,
             greeting: Greeting {
@@ -222,6 +217,29 @@ impl Bridge {
             }
         }
     }
+}
+
+/// The first folder that can be used. One of the user's own choice that others have their hands in is
+/// refused; of the others, where anybody may have put it there, it is no more than one that is missing.
+fn folder(state: Option<PathBuf>, others: Vec<PathBuf>) -> Result<SocketFolder, BridgeError> {
+    let mut troubles = Vec::new();
+    match state.map(|state| state.join(FOLDER)) {
+        Some(path) => match SocketFolder::own(&path) {
+            Ok(folder) => return Ok(folder),
+            Err(why) if is_deliberate(&path, &why) => {
+                return Err(BridgeError::Unsafe { folder: path, why });
+            }
+            Err(why) => troubles.push(format!("{}: {why}", path.display())),
+        },
+        None => troubles.push("there is no home folder".to_owned()),
+    }
+    for path in others {
+        match SocketFolder::own(&path) {
+            Ok(folder) => return Ok(folder),
+            Err(why) => troubles.push(format!("{}: {why}", path.display())),
+        }
+    }
+    Err(BridgeError::Impossible(troubles.join("; ")))
 }
 
 async fn answered(greeting: &Greeting, stream: &mut LocalStream) -> io::Result<u8> {

@@ -323,3 +323,125 @@ async fn each_login_has_its_own_folder_and_variables() -> Result<()> {
     }
     Ok(())
 }
+
+/// The same program with variables of its own, each `NAME=VALUE`.
+fn entry_with(lab: &Lab, variables: &[String]) -> Result<()> {
+    let program = lab.programs().executor.display().to_string();
+    let flags = ["--listen", "stdio", "--durable"].map(str::to_owned);
+    let words = [&["-u".to_owned(), "XDG_RUNTIME_DIR".to_owned()], variables].concat();
+    let words = words.into_iter().chain([program]).chain(flags);
+    let words: Vec<String> = words.map(|word| format!("{word:?}")).collect();
+    lab.environments(&format!(
+        "include_local = false\ndefault = \"far\"\n[[environments]]\nid = \"far\"\n\
+         program = \"env\"\nargs = [{}]\n",
+        words.join(", ")
+    ))
+}
+
+#[tokio::test]
+async fn with_a_home_that_cannot_be_written_jobs_outlive_their_client_all_the_same() -> Result<()> {
+    let lab = Lab::new()?;
+    // Below a file nothing can be made, whoever tries.
+    let file = lab.path().join("file");
+    std::fs::write(&file, "")?;
+    let state = format!("XDG_STATE_HOME={}", file.join("state").display());
+    for name in ["XDG_RUNTIME_DIR", "TMPDIR"] {
+        let folder = lab.folder(name)?;
+        let backgrounds = Backgrounds::below(&folder);
+        entry_with(
+            &lab,
+            &[state.clone(), format!("{name}={}", folder.display())],
+        )?;
+        let go = folder.join("go");
+        let script = format!(
+            "until [ -e {} ]; do sleep 0.02; done; echo done",
+            go.display()
+        );
+        let begun = lab.run(&["exec", "-d", "--", "sh", "-c", &script]).await?;
+        ensure!(begun.code == Some(0), "{name}: {}", begun.err());
+        ensure!(
+            backgrounds.pids().len() == 1,
+            "{name}: {:?}",
+            backgrounds.pids()
+        );
+        std::fs::write(&go, "")?;
+        let followed = lab.run(&["logs", "-f", begun.out().trim()]).await?;
+        ensure!(followed.out() == "done\n", "{name}: {}", followed.err());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_written_each_folder_is_named() -> Result<()> {
+    let lab = Lab::new()?;
+    let file = lab.path().join("file");
+    std::fs::write(&file, "")?;
+    // Somebody else's hands are in this one: it is passed over, and said.
+    let open = lab.folder("run/farstep/executor")?;
+    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let mut command = Command::new(&lab.programs().executor);
+    command
+        .args(["--listen", "stdio", "--durable", "--allow-root"])
+        .env("XDG_STATE_HOME", file.join("state"))
+        .env("XDG_RUNTIME_DIR", lab.path().join("run"))
+        .env("TMPDIR", file.join("tmp"));
+    let done = Running::start(&mut command)?.finish().await?;
+    let tmp = format!("{}/tmp/farstep-executor-", file.display());
+    let state = format!("{}/state/farstep/executor: ", file.display());
+    for words in ["--durable: ", &state, "may write to the folder", &tmp] {
+        ensure!(done.err().contains(words), "{words}: {}", done.err());
+    }
+    ensure!(
+        done.err().contains("what runs ends with the connection"),
+        "{}",
+        done.err()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_log_in_the_background_is_cut_while_it_is_written() -> Result<()> {
+    const CUT: u64 = 1 << 20;
+    let lab = Lab::new()?;
+    let backgrounds = Backgrounds::below(&lab.state());
+    let folder = lab.state().join("farstep/executor");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let (log, older) = (folder.join("executor.log"), folder.join("executor.log.1"));
+    // Nearly full, and one before it, which is to go.
+    let full = "a line of long ago\n".repeat(CUT as usize / 19);
+    std::fs::write(&log, &full[..full.len() - 1900])?;
+    std::fs::write(&older, "gone\n")?;
+    for file in [&log, &older] {
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    }
+    entry_with(&lab, &["FARSTEP_LOG=trace".to_owned()])?;
+    // Each piece of output is a line of the log, at least.
+    let script = "i=0; while [ $i -lt 600 ]; do i=$((i+1)); echo $i; sleep 0.005; done";
+    let done = lab.run(&["exec", "--", "sh", "-c", script]).await?;
+    ensure!(done.code == Some(0), "{}", done.err());
+    ensure!(
+        backgrounds.pids().len() == 1,
+        "it serves from the background"
+    );
+    let before = std::fs::read_to_string(&older)?;
+    ensure!(
+        before.starts_with("a line of long ago\n"),
+        "the former log is not the older one"
+    );
+    let length = before.len() as u64;
+    ensure!(
+        (CUT - 4096..CUT + (32 << 10)).contains(&length),
+        "it was cut at {length}"
+    );
+    let now = std::fs::read_to_string(&log)?;
+    ensure!(!now.contains("long ago") && !now.is_empty(), "{now}");
+    // Not a line was lost in between: the executor's first words are in one of them.
+    ensure!(
+        format!("{before}{now}").contains("listening in the background"),
+        "{now}"
+    );
+    let names = std::fs::read_dir(&folder)?.count();
+    ensure!(names == 3, "{names} files and sockets");
+    Ok(())
+}

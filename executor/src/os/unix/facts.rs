@@ -53,6 +53,18 @@ pub fn state_folder() -> Option<PathBuf> {
     Some(folder?.join("farstep"))
 }
 
+/// Where they keep it as long as this machine runs, if the state folder cannot be used: each a folder
+/// of its own, the best first.
+pub fn fallback_folders() -> Vec<PathBuf> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime = runtime.filter(|folder| folder.is_absolute());
+    let user = rustix::process::geteuid().as_raw();
+    // A single name, because nobody else can put another one there in a folder with the sticky bit.
+    let temporary = std::env::temp_dir().join(format!("farstep-executor-{user}"));
+    let runtime = runtime.map(|folder| folder.join("farstep/executor"));
+    runtime.into_iter().chain([temporary]).collect()
+}
+
 /// The user's own shell if it can be used, else a common one.
 pub fn default_shell() -> Shell {
     let usable = |path: &PathBuf| path.is_absolute() && is_interpreter(path);

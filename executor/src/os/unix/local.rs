@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
@@ -58,7 +58,8 @@ pub struct LocalListener {
 }
 
 impl SocketFolder {
-    /// A folder of our own, which nobody else may even enter. Made if it is missing.
+    /// A folder of our own, which nobody else may even enter and we may write to. Made if it is
+    /// missing.
     pub fn own(path: &Path) -> io::Result<SocketFolder> {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -68,6 +69,8 @@ impl SocketFolder {
         if folder.open.metadata()?.mode() & OTHERS != 0 {
             return Err(refused("other users may enter the folder (chmod 700 it)"));
         }
+        // One that was made when that was still possible.
+        rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)?;
         Ok(folder)
     }
 

@@ -70,6 +70,11 @@ pub fn state_folder() -> Option<PathBuf> {
     Some(folder.join("farstep"))
 }
 
+/// There is no executor in the background here, and so nothing that would need them.
+pub fn fallback_folders() -> Vec<PathBuf> {
+    Vec::new()
+}
+
 /// PowerShell if it is where it always is, else the command interpreter. Under Wine, whose
 /// PowerShell does nothing, the latter.
 pub fn default_shell() -> Shell {

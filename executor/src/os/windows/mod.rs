@@ -31,8 +31,8 @@ mod wait;
 pub use child::{Child, ExitWatch, Group, HAS_NOTICES, Notice, guard};
 pub use descriptors::raise_descriptor_limit;
 pub use facts::{
-    CORE_VARIABLES, Shell, VARIABLES_IGNORE_CASE, default_shell, home_folder, host_name, os_name,
-    state_folder,
+    CORE_VARIABLES, Shell, VARIABLES_IGNORE_CASE, default_shell, fallback_folders, home_folder,
+    host_name, os_name, state_folder,
 };
 pub use harden::{give_back_program, harden};
 pub use input::Input;
