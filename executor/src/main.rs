@@ -19,8 +19,10 @@ use farstep_executor::{
     Gate, Host, Listener, Local, Server, StdioEnd, THREADS_MAX, WORKERS, serve_stdio,
 };
 use farstep_telemetry::{Exporter, Service};
+use futures_util::FutureExt as _;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Whose spans are exported.
 const SPANS: Service = Service {
@@ -256,7 +258,13 @@ async fn serve(settings: Settings, host: Host) -> anyhow::Result<u8> {
     });
     let server = Server::new(&settings, &host, audit, variables);
     let stop = CancellationToken::new();
-    let serving = serve_until(&settings, &server, &stop);
+    // On the workers, one of which hears of whoever comes: this thread would have to be woken by it,
+    // and then wake another one for the connection.
+    let serving = {
+        let (server, stop) = (Arc::clone(&server), stop.clone());
+        tokio::spawn(async move { serve_until(&settings, &server, &stop).await })
+    };
+    let serving = AbortOnDropHandle::new(serving).map(|ended| ended?);
     tokio::pin!(serving);
     let status = tokio::select! {
         status = &mut serving => status,
