@@ -86,10 +86,12 @@ impl Admin {
             Admin::Enroll {
                 tenant,
                 environment,
+                days,
             } => {
                 let request = wire::CreateEnrolmentRequest {
                     tenant: tenant.tenant,
                     scope: environment,
+                    lifetime_seconds: days.map(|days| u32::from(days) * 24 * HOUR_SECONDS),
                 };
                 let made = ask!(reach, create_enrolment, request);
                 print.out(&made, |made| format!("{}\n", made.code))

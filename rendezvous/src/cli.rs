@@ -148,6 +148,10 @@ pub enum Admin {
         /// The environment it may be; `box-*` is every one that begins so
         #[arg(long, value_name = "ID")]
         environment: String,
+        /// The executor's credential counts for so many days, and the executor renews it before
+        /// [default: for ever]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..))]
+        days: Option<u16>,
     },
     /// Works with credentials
     #[command(subcommand)]

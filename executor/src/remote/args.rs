@@ -44,6 +44,12 @@ pub struct RemoteArgs {
     #[arg(long, value_name = "FILE", requires = "remote")]
     credential_file: Option<PathBuf>,
 
+    /// Exchange this enrolment code for a credential, once; it is kept in the state folder, where the
+    /// next start finds it without this, and renewed when it is due
+    #[arg(long, value_name = "CODE", requires = "remote", conflicts_with_all =
+          ["credential_file", "registration_bearer_stdin", "executor_credential_stdin"])]
+    enroll: Option<String>,
+
     /// The file with this executor's key; it is made if there is none [default: one for each
     /// environment in the state folder]
     #[arg(long, value_name = "FILE", requires = "remote")]
@@ -94,8 +100,10 @@ enum PaddingWhen {
 /// Where the credential comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSource {
-    /// A variable of this process.
+    /// A variable of this process; without one, what an enrolment left in the state folder.
     Variable,
+    /// An enrolment code.
+    Code(String),
     /// A file, read anew each time.
     File(PathBuf),
     /// The first line of standard input.
@@ -154,11 +162,12 @@ impl RemoteArgs {
         let (Some(remote), Some(environment)) = (self.remote, self.environment_id) else {
             return Ok(None);
         };
-        let credential = match self.credential_file {
-            Some(path) => CredentialSource::File(path),
-            None if self.executor_credential_stdin => CredentialSource::FramesOnStdin,
-            None if self.registration_bearer_stdin => CredentialSource::LineOnStdin,
-            None => CredentialSource::Variable,
+        let credential = match (self.credential_file, self.enroll) {
+            (Some(path), _) => CredentialSource::File(path),
+            (None, Some(code)) => CredentialSource::Code(code),
+            _ if self.executor_credential_stdin => CredentialSource::FramesOnStdin,
+            _ if self.registration_bearer_stdin => CredentialSource::LineOnStdin,
+            _ => CredentialSource::Variable,
         };
         if !is_environment_id(&environment) {
             return Err(Refused::Environment(environment));

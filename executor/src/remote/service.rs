@@ -11,9 +11,11 @@
 //! `--allow-harness-key` it cannot let anybody in (`rendezvous` section C5).
 
 mod credential;
+mod enrolled;
 mod identity;
 mod link;
 mod registry;
+mod renewal;
 mod share;
 mod stream;
 mod welcome;
@@ -99,7 +101,7 @@ impl Remote {
         let state = os::state_folder();
         let identity = identity::take_up(settings, state.as_deref())?;
         let welcome = Welcome::take_up(settings)?;
-        let credentials = Credentials::take_up(settings, variable).await?;
+        let credentials = Credentials::take_up(settings, state.as_deref(), variable).await?;
         Ok(Remote {
             welcome: Arc::new(welcome),
             registry: Registry::new(settings, credentials),
@@ -148,8 +150,10 @@ impl Remote {
             }
             tracing::info!(env = self.settings.environment, "registered");
             let context = self.context(server, &registration);
-            self.keep_linked(&context, &registration, &mut pauses, stop)
-                .await;
+            tokio::select! {
+                () = self.keep_linked(&context, &registration, &mut pauses, stop) => {}
+                never = renewal::keep(&self.registry, key, registration.rotate_after) => match never {},
+            }
             // A new registration is wanted at once; its websocket is dialled after a pause.
             pauses.wait(self.longest(server)).await;
         }

@@ -1,8 +1,12 @@
 //! Executors without an open port: our three programs, and what happens when the middle one goes.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use anyhow::{Context as _, Result, ensure};
 use farstep_integration::{Lab, Recorder, Rendezvous, Running, Swallower, encode};
 use farstep_protocol::noise::Identity;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant};
 
 /// A node, an executor behind it and an entry that leads there.
@@ -147,6 +151,51 @@ async fn a_node_that_is_killed_amid_numbered_lines_costs_none_of_them() -> Resul
     let done = running.finish().await?;
     ensure!(done.code == Some(0), "{}", done.err());
     Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_ends_amid_a_command_is_followed_by_the_one_in_its_file() -> Result<()> {
+    let scene = Scene::start("").await?;
+    let file = scene.lab.path().join("token");
+    let keep = |token: &str| {
+        std::fs::write(&file, token)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))
+    };
+    keep(&scene.token)?;
+    let entry = scene.node.entry("box", "");
+    let entry = entry.replace("env = \"RDV_TOKEN\"", &format!("file = {file:?}"));
+    scene.lab.environments(&format!(
+        "include_local = false\ndefault = \"box\"\n{entry}"
+    ))?;
+    let script = "echo begun; read word; echo $word";
+    let mut running = scene.farstep(&["exec", "--", "sh", "-c", script])?;
+    assert_eq!(running.line().await?, "begun");
+    keep(&scene.node.token("harness").await?)?;
+    let kid = scene.token.split('_').nth(1).context("a key id")?;
+    let rotate = ["token", "rotate", kid, "--overlap-hours", "0"];
+    scene.node.admin(&rotate).await?;
+    let count = "rdv_stream_resets_total{by=\"relay\",reason=\"expired\"} 1";
+    while !metrics(&scene.node).await?.contains(count) {
+        tokio::task::yield_now().await;
+    }
+    running.say("on\n").await?;
+    assert_eq!(running.line().await?, "on");
+    let done = running.finish().await?;
+    ensure!(done.code == Some(0), "{}", done.err());
+    let said = "the credential that the stream was opened with expired";
+    ensure!(done.err().contains(said), "{}", done.err());
+    Ok(())
+}
+
+/// What a node counts.
+async fn metrics(node: &Rendezvous) -> Result<String> {
+    let address = node.url.trim_start_matches("http://");
+    let mut socket = TcpStream::connect(address).await?;
+    let request = "GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).await?;
+    let mut page = String::new();
+    socket.read_to_string(&mut page).await?;
+    Ok(page)
 }
 
 #[tokio::test]

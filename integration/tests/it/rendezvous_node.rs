@@ -108,6 +108,36 @@ async fn a_node_speaks_tls_and_reads_a_renewed_certificate_while_it_runs() -> Re
 }
 
 #[tokio::test]
+async fn an_executor_enrols_itself_once_and_keeps_what_it_got() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = Rendezvous::start(&lab).await?;
+    let enroll = ["enroll", "--environment", "box", "--days", "90"];
+    let code = node.admin(&enroll).await?;
+    for flags in [vec!["--enroll", &code], vec!["--enroll", &code], vec![]] {
+        let mut command = node.executor_command(&lab, "box")?;
+        let mut running = Running::start(command.args(&flags))?;
+        ensure!(running.line().await?.starts_with("box"), "{flags:?}");
+        running.signal(rustix::process::Signal::TERM)?;
+        running.finish().await?;
+    }
+    let kept = lab.state().join("farstep/credentials/box.json");
+    let mode = fs::metadata(&kept)?.permissions().mode();
+    ensure!(mode & 0o777 == 0o600, "{mode:o}");
+    ensure!(
+        fs::read_to_string(&kept)?.contains("fstx_"),
+        "no credential"
+    );
+    // A code is good once, wherever it is tried.
+    fs::remove_file(&kept)?;
+    let mut command = node.executor_command(&lab, "box")?;
+    let refused = Running::start(command.args(["--enroll", &code]))?;
+    let done = refused.finish().await?;
+    ensure!(done.code == Some(1), "{:?}", done.code);
+    ensure!(done.err().contains("enrolment code"), "{}", done.err());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_key_that_others_may_read_and_a_plain_port_for_everybody_are_refused() -> Result<()> {
     let lab = Lab::new()?;
     let authority = Authority::new(lab.path(), "ca.pem")?;

@@ -84,6 +84,11 @@ impl Caller {
         &self.credential.kid
     }
 
+    /// What its credential is for.
+    pub(super) fn kind(&self) -> CredentialKind {
+        self.credential.kind
+    }
+
     /// With an admin token. What it may see is for [`Who`] to say; its tenant is the one of the base
     /// URL, if the token is the operator's.
     pub(super) fn admin(self) -> Result<(Who, String), Refused> {

@@ -52,10 +52,12 @@ pub(super) async fn enroll(
         scope: enrolment.scope,
         digest: made.digest,
         created_at: now(),
-        expires_at: None,
+        expires_at: enrolment.lifetime.map(|seconds| now() + seconds),
         revoked_at: None,
         used_at: None,
         token_id: None,
+        renews: true,
+        former: None,
     };
     node.store.add_credential(&credential).await?;
     tracing::info!(kid = credential.kid, "an executor was enrolled");

@@ -12,7 +12,7 @@ use super::answer::Refused;
 use super::caller::Caller;
 use crate::control::{Control, ControlError, Who, generated as wire, policy_from};
 use crate::node::Node;
-use crate::store::{EnvironmentKey, in_scope, is_outside};
+use crate::store::{CredentialKind, EnvironmentKey, in_scope, is_outside};
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, Refused>;
@@ -29,7 +29,8 @@ pub(super) struct Place {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rotate {
-    kid: String,
+    /// An executor may leave it out: it renews what it shows.
+    kid: Option<String>,
     overlap_seconds: Option<u32>,
 }
 
@@ -100,15 +101,30 @@ pub(super) async fn rotate(
     Path(place): Path<Place>,
     body: Body<Rotate>,
 ) -> Answer<wire::CreatedToken> {
-    let (who, tenant) = caller.admin()?;
     let Json(wanted) = body.map_err(|_| Refused::MALFORMED)?;
-    is_for(&node, &who, &tenant, &place.id, &wanted.kid).await?;
+    if caller.kind() == CredentialKind::Executor {
+        return renew(&node, caller, wanted).await;
+    }
+    let (who, tenant) = caller.admin()?;
+    let kid = wanted.kid.ok_or(Refused::MALFORMED)?;
+    is_for(&node, &who, &tenant, &place.id, &kid).await?;
     let request = wire::RotateTokenRequest {
         tenant,
-        kid: wanted.kid,
+        kid,
         overlap_seconds: wanted.overlap_seconds,
     };
     Ok(Json(control(&node).rotate_token(&who, request).await?))
+}
+
+/// An executor renews its own credential, and no other, if that came of a code: what several executors
+/// may share is for an administrator to rotate.
+async fn renew(node: &Node, caller: Caller, wanted: Rotate) -> Answer<wire::CreatedToken> {
+    let (credential, _) = caller.may(node, CredentialKind::Executor).await?;
+    let is_own = wanted.kid.is_none_or(|kid| kid == credential.kid);
+    match is_own && wanted.overlap_seconds.is_none() && credential.renews {
+        true => Ok(Json(control(node).renew(credential).await?)),
+        false => Err(Refused::FORBIDDEN),
+    }
 }
 
 pub(super) async fn revoke(

@@ -53,6 +53,7 @@ async fn registered(
         return Err(Refused::MALFORMED);
     }
     let rotate_after = rotate_after(&credential);
+    let renewed = credential.former;
     let registration = Registration {
         environment: environment.clone(),
         key: wanted.executor_public_key,
@@ -84,6 +85,9 @@ async fn registered(
             generation: route.generation,
         });
         node.bus.publish(Notice::Changed);
+    }
+    if let Some(former) = renewed {
+        end(node, &former).await?;
     }
     let Route {
         generation,
@@ -147,6 +151,21 @@ async fn once(
     }
     let outcome = node.store.register(registration, now()).await?;
     Ok((former, Ok(outcome)))
+}
+
+/// A credential's successor is in use, so it counts no more. The websocket it opened stays: the
+/// registration is the successor's by now.
+async fn end(node: &Node, former: &str) -> Result<(), StoreError> {
+    let kept = node.store.credential(former).await?;
+    if kept.is_some_and(|former| former.is_valid(now())) {
+        node.store.expire(former, now()).await?;
+        node.bus.publish(Notice::Changed);
+        tracing::info!(
+            kid = former,
+            "a credential ends, as its successor is in use"
+        );
+    }
+    Ok(())
 }
 
 /// From when on a credential should be a new one: when two thirds of its life are over.

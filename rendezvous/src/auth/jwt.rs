@@ -262,6 +262,8 @@ impl Provider {
             subject: String::new(),
             used_at: None,
             token_id: jti.map(|jti| format!("jti:{}:{jti}", self.issuer)),
+            renews: false,
+            former: None,
         };
         let grant = Grant {
             environments,

@@ -230,6 +230,9 @@ pub struct CreateEnrolmentRequest {
     pub tenant: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub scope: ::prost::alloc::string::String,
+    /// For how long the executor's credential will count; for ever, if absent.
+    #[prost(uint32, optional, tag = "3")]
+    pub lifetime_seconds: ::core::option::Option<u32>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -521,7 +524,8 @@ pub mod admin_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Its connections end within two seconds.
+        /// Its connections end within two seconds. Of a credential that came of a code, and that its executor
+        /// may have renewed, the successors are taken back, too.
         pub async fn revoke_token(
             &mut self,
             request: impl tonic::IntoRequest<super::TokenRef>,
@@ -680,7 +684,8 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::CreateTokenRequest>,
         ) -> std::result::Result<tonic::Response<super::CreatedToken>, tonic::Status>;
-        /// Its connections end within two seconds.
+        /// Its connections end within two seconds. Of a credential that came of a code, and that its executor
+        /// may have renewed, the successors are taken back, too.
         async fn revoke_token(
             &self,
             request: tonic::Request<super::TokenRef>,

@@ -275,6 +275,8 @@ impl Control {
             scope: who.scope(&request.scope)?,
             expires_at: request.expires_at,
             subject: None,
+            renews: false,
+            former: None,
         };
         let (text, credential) = wanted.make()?;
         self.store.add_credential(&credential).await?;
@@ -353,6 +355,22 @@ impl Control {
             return Err(ControlError::Unknown("credential in force"));
         }
         let overlap = request.overlap_seconds.unwrap_or(OVERLAP_SECONDS);
+        self.succeed(former, overlap, None).await
+    }
+
+    /// Makes the successor of a credential for its executor, which showed it. The former one ends when
+    /// the successor registers, or after a day.
+    pub(crate) async fn renew(&self, former: Credential) -> Answer<wire::CreatedToken> {
+        let made_of = Some(former.kid.clone());
+        self.succeed(former, OVERLAP_SECONDS, made_of).await
+    }
+
+    async fn succeed(
+        &self,
+        former: Credential,
+        overlap: u32,
+        made_of: Option<String>,
+    ) -> Answer<wire::CreatedToken> {
         let lifetime = former.expires_at.map(|until| until - former.created_at);
         let wanted = Wanted {
             tenant: former.tenant.clone(),
@@ -360,6 +378,8 @@ impl Control {
             scope: former.scope.clone(),
             expires_at: lifetime.map(|seconds| now() + seconds),
             subject: Some(former.subject.clone()),
+            renews: former.renews,
+            former: made_of,
         };
         let (text, credential) = wanted.make()?;
         let until = now() + i64::from(overlap);
@@ -367,6 +387,7 @@ impl Control {
         match rotated.await? {
             RotateOutcome::Rotated => self.changed(),
             RotateOutcome::Two => return Err(ControlError::Two),
+            RotateOutcome::Gone => return Err(ControlError::Unknown("credential in force")),
         }
         tracing::info!(
             kid = former.kid,
@@ -390,6 +411,7 @@ impl Control {
         let enrolment = Enrolment {
             tenant: who.tenant(&request.tenant)?,
             scope: who.scope(&request.scope)?,
+            lifetime: request.lifetime_seconds.map(i64::from),
         };
         let code = NewToken::make(TokenKind::Enrolment).map_err(|_| ControlError::Randomness)?;
         let expires_at = now() + ENROLMENT_SECONDS;
@@ -561,6 +583,8 @@ struct Wanted {
     expires_at: Option<i64>,
     /// Whose successor it is.
     subject: Option<String>,
+    renews: bool,
+    former: Option<String>,
 }
 
 impl Wanted {
@@ -579,6 +603,8 @@ impl Wanted {
             revoked_at: None,
             used_at: None,
             token_id: None,
+            renews: self.renews,
+            former: self.former,
         };
         Ok((made.text, credential))
     }

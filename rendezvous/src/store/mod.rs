@@ -117,6 +117,10 @@ pub struct Credential {
     pub used_at: Option<i64>,
     /// Names a token of an identity provider, beside its subject.
     pub token_id: Option<String>,
+    /// Whether it came of a code, and so belongs to one executor, which may renew it.
+    pub renews: bool,
+    /// Whom it was made of by its executor, and which ends when this one registers.
+    pub former: Option<String>,
 }
 
 impl Credential {
@@ -224,6 +228,8 @@ pub struct Enrolment {
     pub tenant: String,
     /// For which environments.
     pub scope: String,
+    /// For how long its credential will count, in seconds; for ever, if absent.
+    pub lifetime: Option<i64>,
 }
 
 /// An executor that wants to be reached.
@@ -317,6 +323,8 @@ pub enum RotateOutcome {
     Rotated,
     /// Another credential of the subject counts beside this one, and is in use.
     Two,
+    /// It does not count any more.
+    Gone,
 }
 
 /// What an orchestrator was given to show to an executor, once.
@@ -407,7 +415,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn credentials<'a>(&'a self, tenant: Option<&'a str>) -> Stored<'a, Vec<Credential>>;
     /// Keeps a new one.
     fn add_credential<'a>(&'a self, credential: &'a Credential) -> Stored<'a, ()>;
-    /// Takes one back. Says whether there was one in force.
+    /// Takes one back; of one that its executor renews, the whole subject. Says whether there was one in
+    /// force.
     fn revoke<'a>(&'a self, kid: &'a str, now: i64) -> Stored<'a, bool>;
     /// Keeps that a token counts no more, in the place of what was said of it before; one that is over
     /// already is only forgotten. `false` when the tenant has as many as it may.

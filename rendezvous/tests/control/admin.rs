@@ -1,9 +1,10 @@
 //! The routes under `/v1`.
 
 use farstep_protocol::relay::attest::{Attested, TenantKey};
+use farstep_rendezvous::auth::{NewToken, TokenKind};
 use farstep_rendezvous::now;
-use farstep_rendezvous::store::Credential;
 use farstep_rendezvous::store::CredentialKind::{Admin, Executor, Harness};
+use farstep_rendezvous::store::{Credential, Enrolment};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -251,6 +252,74 @@ async fn a_successor_whose_text_was_lost_is_replaced() {
     };
     assert_eq!((&*former.kid, successor.used_at), (kid(&harness), None));
     assert!(all.iter().any(|text| kid(text) == successor.kid));
+}
+
+#[tokio::test]
+async fn an_executor_renews_what_it_enrolled_with_and_nothing_else() {
+    let scene = Scene::start().await;
+    let code = NewToken::make(TokenKind::Enrolment).unwrap();
+    let enrolment = Enrolment {
+        tenant: "a".to_owned(),
+        scope: "box".to_owned(),
+        lifetime: Some(3000),
+    };
+    let kept = scene
+        .store
+        .add_enrolment(code.digest, &enrolment, now() + 600);
+    kept.await.unwrap();
+    let enrolled = scene
+        .post("/v1/enroll", "", &json!({"code": code.text}))
+        .await;
+    let first = enrolled.body["credential"].as_str().unwrap().to_owned();
+    let registered = scene.register("box", &first, 1).await;
+    assert!(registered.body["rotate_after"].as_i64().unwrap() > now() + 1000);
+    let mut link = dial(url(&registered)).await;
+
+    let path = "/v1/environments/box/credentials/rotate";
+    let admin = scene.token("a", Admin, "*").await;
+    let shared = scene.token("a", Executor, "box").await;
+    let harness = scene.token("a", Harness, "box").await;
+    for (token, body, status) in [
+        // What several executors may share is not for one of them to rotate.
+        (&shared, json!({}), 403),
+        (&first, json!({"kid": kid(&shared)}), 403),
+        (&first, json!({"overlap_seconds": 900_000}), 403),
+        (&harness, json!({}), 401),
+        (&admin, json!({}), 400),
+    ] {
+        assert_eq!(
+            scene.post(path, token, &body).await.status,
+            status,
+            "{body}"
+        );
+    }
+    let elsewhere = "/v1/environments/bax/credentials/rotate";
+    assert_eq!(scene.post(elsewhere, &first, &json!({})).await.status, 403);
+
+    // An answer that was lost costs nothing.
+    scene.post(path, &first, &json!({})).await;
+    let renewed = scene.post(path, &first, &json!({})).await;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    assert!(!renewed.text.contains(&first));
+    let second = renewed.body["text"].as_str().unwrap().to_owned();
+    // Both count until the successor registers; the websocket stays.
+    assert_eq!(scene.register("box", &first, 1).await.status, 200);
+    assert_eq!(scene.register("box", &second, 1).await.status, 200);
+    assert_eq!(scene.register("box", &first, 1).await.status, 401);
+    let _stream = scene.harness("box", &harness, "s").await;
+    assert_eq!(crate::scene::next(&mut link).await.unwrap().stream, "s");
+
+    // Whoever has the first one's name takes back what it became, and nothing can be made of it.
+    let third = scene.post(path, &second, &json!({})).await;
+    let third = third.body["text"].as_str().unwrap();
+    let revoke = format!("/v1/environments/box/credentials/{}", kid(&second));
+    let revoked = scene.request("DELETE", &revoke, &admin, &Value::Null).await;
+    assert_eq!(revoked.status, 200);
+    assert_eq!(closed(&mut link).await, 4401);
+    for gone in [&first, &second, third] {
+        assert_eq!(scene.register("box", gone, 1).await.status, 401);
+        assert_eq!(scene.post(path, gone, &json!({})).await.status, 401);
+    }
 }
 
 #[tokio::test]

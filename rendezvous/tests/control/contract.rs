@@ -203,6 +203,8 @@ async fn rights(store: &dyn Store) {
         subject: "one".to_owned(),
         used_at: None,
         token_id: None,
+        renews: false,
+        former: None,
     };
     store.add_credential(&credential).await.unwrap();
     assert!(
@@ -282,6 +284,8 @@ async fn expectations(store: &dyn Store) {
         subject: kid.to_owned(),
         used_at: None,
         token_id: None,
+        renews: false,
+        former: None,
     };
     for wide in [
         credential("wide", CredentialKind::Executor, "bo*"),
@@ -301,6 +305,7 @@ async fn expectations(store: &dyn Store) {
     let enrolment = Enrolment {
         tenant: "expecting".to_owned(),
         scope: "box".to_owned(),
+        lifetime: None,
     };
     store.add_enrolment([3; 32], &enrolment, 60).await.unwrap();
     assert!(store.is_expected(&key, 59).await.unwrap());

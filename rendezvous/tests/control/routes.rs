@@ -217,6 +217,7 @@ async fn a_code_enrols_once() {
     let enrolment = farstep_rendezvous::store::Enrolment {
         tenant: "a".to_owned(),
         scope: "box".to_owned(),
+        lifetime: None,
     };
     let until = now() + 600;
     let kept = scene.store.add_enrolment(code.digest, &enrolment, until);

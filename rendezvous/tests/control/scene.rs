@@ -95,6 +95,8 @@ impl Scene {
             revoked_at: None,
             used_at: None,
             token_id: None,
+            renews: false,
+            former: None,
         };
         self.store.add_credential(&credential).await.unwrap();
         made.text

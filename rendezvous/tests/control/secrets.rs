@@ -30,6 +30,7 @@ async fn the_file_and_its_backup_hold_no_token() {
     let enrolment = Enrolment {
         tenant: "a".to_owned(),
         scope: "box".to_owned(),
+        lifetime: None,
     };
     let kept = scene
         .store

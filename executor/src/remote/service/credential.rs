@@ -1,7 +1,7 @@
 //! The credential of an executor, in each form it comes in. It is not shown.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
-use super::{CREDENTIAL_VARIABLES, CredentialSource, Settings};
+use super::enrolled::{self, Enrolled};
+use super::{CREDENTIAL_VARIABLES, CredentialSource, Settings, registry};
 use crate::auth::{SecretFileError, read_secret};
 
 /// A line of standard input, in bytes.
@@ -27,8 +28,8 @@ const FRAME_VERSION: u64 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     #[error(
-        "there is no credential: set FARSTEP_API_KEY, or use --credential-file FILE or \
-         --registration-bearer-stdin"
+        "there is no credential: use --enroll CODE, set FARSTEP_API_KEY, or use --credential-file \
+         FILE or --registration-bearer-stdin"
     )]
     Missing,
     #[error(transparent)]
@@ -41,6 +42,28 @@ pub enum CredentialError {
     Silent,
     #[error("a credential on standard input is refused: {0}")]
     Frame(&'static str),
+    #[error("there is no state folder to keep a credential in")]
+    NoFolder,
+    #[error(
+        "{} holds no credential; move it away and enrol this executor anew", path.display()
+    )]
+    Content { path: PathBuf },
+    #[error(
+        "the credential in {} is for the rendezvous {registry}; move it away and enrol this \
+         executor anew", path.display()
+    )]
+    Elsewhere { path: PathBuf, registry: String },
+    #[error("failed to keep the credential in {}: {source}", path.display())]
+    Keep {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{registry} does not take the enrolment code: HTTP status {status}{said}")]
+    Code {
+        registry: String,
+        status: u16,
+        said: String,
+    },
     #[error("the credential expired, and standard input brought no other")]
     Expired,
 }
@@ -53,6 +76,7 @@ enum Source {
     Fixed(Zeroizing<String>),
     File(PathBuf),
     Renewed(Renewed),
+    Enrolled(Enrolled),
 }
 
 /// Credentials that come line by line.
@@ -77,6 +101,7 @@ impl fmt::Debug for Credentials {
             Source::Fixed(_) => "Credentials(fixed)",
             Source::File(_) => "Credentials(file)",
             Source::Renewed(_) => "Credentials(renewed)",
+            Source::Enrolled(_) => "Credentials(enrolled)",
         })
     }
 }
@@ -85,15 +110,35 @@ impl Credentials {
     /// Takes it up from where the settings say.
     pub(super) async fn take_up(
         settings: &Settings,
+        state: Option<&Path>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Credentials, CredentialError> {
         let source = match &settings.credential {
             CredentialSource::Variable => {
                 let set = CREDENTIAL_VARIABLES.iter().find_map(|name| variable(name));
-                let set = set.filter(|value| !value.is_empty());
-                Source::Fixed(checked(Zeroizing::new(
-                    set.ok_or(CredentialError::Missing)?,
-                ))?)
+                match set.filter(|value| !value.is_empty()) {
+                    Some(set) => Source::Fixed(checked(Zeroizing::new(set))?),
+                    None => {
+                        let path = enrolled::place(settings, state);
+                        let path = path.map_err(|_| CredentialError::Missing)?;
+                        let kept = Enrolled::kept(settings, path)?;
+                        Source::Enrolled(kept.ok_or(CredentialError::Missing)?)
+                    }
+                }
+            }
+            CredentialSource::Code(code) => {
+                let path = enrolled::place(settings, state)?;
+                match Enrolled::kept(settings, path.clone())? {
+                    // So that the flag may stay where it is.
+                    Some(kept) => {
+                        tracing::info!("enrolled already, so the code is not used");
+                        Source::Enrolled(kept)
+                    }
+                    None => {
+                        let credential = registry::enroll(&settings.base, code).await?;
+                        Source::Enrolled(Enrolled::begin(settings, path, credential)?)
+                    }
+                }
             }
             CredentialSource::File(path) => {
                 from_file(path)?;
@@ -126,13 +171,29 @@ impl Credentials {
                     false => Err(CredentialError::Expired),
                 }
             }
+            Source::Enrolled(enrolled) => Ok(enrolled.current()),
+        }
+    }
+
+    /// Whether it is ours to renew.
+    pub(super) fn are_ours(&self) -> bool {
+        matches!(*self.0, Source::Enrolled(_))
+    }
+
+    /// Keeps the successor of one that is ours.
+    pub(super) fn replace(&self, credential: Zeroizing<String>) -> Result<(), CredentialError> {
+        match &*self.0 {
+            Source::Enrolled(enrolled) => enrolled.replace(credential),
+            _ => Ok(()),
         }
     }
 
     /// Waits until whoever renews it says that it is over, or says something wrong.
     pub(super) async fn ended(&self) -> Result<(), CredentialError> {
         match &*self.0 {
-            Source::Fixed(_) | Source::File(_) => std::future::pending().await,
+            Source::Fixed(_) | Source::File(_) | Source::Enrolled(_) => {
+                std::future::pending().await
+            }
             Source::Renewed(renewed) => {
                 let mut ended = renewed.ended.lock().await;
                 // The reader says so before it is gone.
@@ -227,7 +288,7 @@ fn from_file(path: &std::path::Path) -> Result<Zeroizing<String>, CredentialErro
     checked(Zeroizing::new(text.to_owned()))
 }
 
-fn checked(token: Zeroizing<String>) -> Result<Zeroizing<String>, CredentialError> {
+pub(super) fn checked(token: Zeroizing<String>) -> Result<Zeroizing<String>, CredentialError> {
     match fits_a_header(&token) {
         true => Ok(token),
         false => Err(CredentialError::Characters),

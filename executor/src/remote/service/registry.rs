@@ -17,14 +17,15 @@ use farstep_transport::relay::{PostError, Posted, post};
 use farstep_transport::tls;
 use farstep_transport::websocket::{Binary, Notice, Options, Upgrade, UpgradeError, upgrade};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
-use super::credential::{CredentialError, Credentials};
+use super::credential::{CredentialError, Credentials, checked};
 use super::welcome::now;
 use super::{Settings, link};
 use crate::os;
@@ -88,6 +89,23 @@ enum Asked {
     Away(String),
 }
 
+/// What became of a rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rotated {
+    /// The successor is kept.
+    Yes,
+    /// Perhaps later.
+    NotNow(String),
+    /// Not with this credential.
+    Never(String),
+}
+
+/// What a rotation answers; there is more, which means nothing to us.
+#[derive(Deserialize)]
+struct Successor {
+    text: String,
+}
+
 /// What the registry says of whoever knocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
@@ -110,6 +128,8 @@ struct Inner {
     /// that says.
     info: ExecutorInfo,
     is_asked: AtomicBool,
+    /// Whoever gives us credentials was told that this one is due.
+    is_told: AtomicBool,
     attestation: Option<PathBuf>,
 }
 
@@ -137,6 +157,7 @@ impl Registry {
                 labels: settings.labels.clone(),
             },
             is_asked: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             attestation: settings.key_attestation.clone(),
         }))
     }
@@ -226,9 +247,11 @@ impl Registry {
         let checked = registered.check(&self.0.environment);
         checked.map_err(|error: AnswerError| wrong(error.to_string()))?;
         if let Some(after) = registered.rotate_after {
-            match after <= now() {
-                true => tracing::warn!(after, "the credential ends soon; give me a new one"),
-                false => tracing::info!(after, "the credential is to be renewed then"),
+            let is_late = after <= now() && !self.0.credentials.are_ours();
+            if is_late && !self.0.is_told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(after, "the credential ends soon; give me a new one");
+            } else {
+                tracing::debug!(after, "the credential is to be renewed then");
             }
         }
         Ok(registered)
@@ -249,6 +272,38 @@ impl Registry {
                 tracing::error!(path = %path.display(), %error, "the attestation is not read");
                 None
             }
+        }
+    }
+
+    /// Asks for the successor of a credential that is ours, and keeps it.
+    pub(super) async fn rotate(&self) -> Rotated {
+        let environment = &self.0.environment;
+        let path = format!("/v1/environments/{environment}/credentials/rotate");
+        let bearer = match self.0.credentials.current() {
+            Ok(bearer) => bearer,
+            Err(error) => return Rotated::Never(error.to_string()),
+        };
+        let body = serde_json::Map::new();
+        let posted = match ask(&self.0.base, &path, &bearer, None, &body).await {
+            Asked::Answered(posted) => posted,
+            Asked::Away(reason) => return Rotated::NotNow(reason),
+        };
+        match posted.status {
+            200..300 => {}
+            408 | 429 | 500.. => return Rotated::NotNow(format!("HTTP status {}", posted.status)),
+            status => {
+                let said = said(&posted.body, &bearer);
+                return Rotated::Never(format!("HTTP status {status}{said}"));
+            }
+        }
+        let answer: Successor = match serde_json::from_slice(&posted.body) {
+            Ok(answer) => answer,
+            Err(error) => return Rotated::NotNow(format!("its answer cannot be read: {error}")),
+        };
+        match self.0.credentials.replace(Zeroizing::new(answer.text)) {
+            Ok(()) => Rotated::Yes,
+            // Nobody showed it, so the next one takes its place.
+            Err(error) => Rotated::NotNow(error.to_string()),
         }
     }
 
@@ -288,21 +343,74 @@ impl Registry {
         header: Option<(&'static str, &str)>,
         body: &impl Serialize,
     ) -> Asked {
-        let asking = async {
-            let base = Url::parse(&self.0.base).map_err(|error| error.to_string())?;
-            let path = base.path().trim_end_matches('/');
-            let path = format!("{path}{}", route(&self.0.environment, action));
-            let host = authority(&base);
-            let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
-            let socket = connect(&base).await?;
-            let posted = post(socket, &host, &path, bearer, header, body).await;
-            posted.map_err(|error: PostError| error.to_string())
+        let path = route(&self.0.environment, action);
+        ask(&self.0.base, &path, bearer, header, body).await
+    }
+}
+
+/// Exchanges an enrolment code for a credential, for as long as it takes.
+pub(super) async fn enroll(base: &str, code: &str) -> Result<Zeroizing<String>, CredentialError> {
+    let mut pauses = Pauses::default();
+    let body = Code { code };
+    loop {
+        // The code is all there is to show.
+        let posted = match ask(base, "/v1/enroll", "none", None, &body).await {
+            Asked::Answered(posted) => posted,
+            Asked::Away(reason) => {
+                tracing::warn!(reason, "the registry is not reached");
+                pauses.wait(None).await;
+                continue;
+            }
         };
-        match tokio::time::timeout(ANSWER_MAX, asking).await {
-            Ok(Ok(posted)) => Asked::Answered(posted),
-            Ok(Err(reason)) => Asked::Away(reason),
-            Err(_) => Asked::Away(format!("no answer within {ANSWER_MAX:?}")),
+        match posted.status {
+            200..300 => {
+                let enrolled: Enrolled = serde_json::from_slice(&posted.body).unwrap_or_default();
+                return checked(Zeroizing::new(enrolled.credential));
+            }
+            408 | 500.. => pauses.wait(None).await,
+            status => {
+                return Err(CredentialError::Code {
+                    registry: base.to_owned(),
+                    status,
+                    said: said(&posted.body, code),
+                });
+            }
         }
+    }
+}
+
+#[derive(Serialize)]
+struct Code<'a> {
+    code: &'a str,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Enrolled {
+    credential: String,
+}
+
+/// Posts to a path below the base URL.
+async fn ask(
+    base: &str,
+    path: &str,
+    bearer: &str,
+    header: Option<(&'static str, &str)>,
+    body: &impl Serialize,
+) -> Asked {
+    let asking = async {
+        let base = Url::parse(base).map_err(|error| error.to_string())?;
+        let path = format!("{}{path}", base.path().trim_end_matches('/'));
+        let host = authority(&base);
+        let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
+        let socket = connect(&base).await?;
+        let posted = post(socket, &host, &path, bearer, header, body).await;
+        posted.map_err(|error: PostError| error.to_string())
+    };
+    match tokio::time::timeout(ANSWER_MAX, asking).await {
+        Ok(Ok(posted)) => Asked::Answered(posted),
+        Ok(Err(reason)) => Asked::Away(reason),
+        Err(_) => Asked::Away(format!("no answer within {ANSWER_MAX:?}")),
     }
 }
 

@@ -27,6 +27,8 @@ fn credential(row: &SqliteRow) -> Result<Credential, StoreError> {
         subject: row.try_get("subject")?,
         used_at: row.try_get("used_at")?,
         token_id: None,
+        renews: row.try_get("renews")?,
+        former: row.try_get("former")?,
     })
 }
 
@@ -36,7 +38,8 @@ async fn insert(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO credentials (kid, tenant, kind, scope, digest, created_at, expires_at, \
-         revoked_at, subject, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         revoked_at, subject, used_at, renews, former) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&credential.kid)
     .bind(&credential.tenant)
@@ -48,6 +51,8 @@ async fn insert(
     .bind(credential.revoked_at)
     .bind(&credential.subject)
     .bind(credential.used_at)
+    .bind(credential.renews)
+    .bind(&credential.former)
     .execute(connection)
     .await?;
     Ok(())
@@ -90,6 +95,17 @@ impl Sqlite {
         now: i64,
     ) -> Result<RotateOutcome, StoreError> {
         let mut tx = self.writing().await?;
+        let counts = sqlx::query(
+            "SELECT 1 FROM credentials WHERE kid = ? AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > ?)",
+        )
+        .bind(former)
+        .bind(now)
+        .fetch_optional(&mut *tx)
+        .await?;
+        if counts.is_none() {
+            return Ok(RotateOutcome::Gone);
+        }
         let in_use = sqlx::query(
             "SELECT 1 FROM credentials WHERE subject = ? AND kid <> ? AND revoked_at IS NULL \
              AND (expires_at IS NULL OR expires_at > ?) AND used_at IS NOT NULL LIMIT 1",

@@ -13,11 +13,13 @@ impl Sqlite {
         expires_at: i64,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO enrolments (digest, tenant, scope, expires_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO enrolments (digest, tenant, scope, lifetime, expires_at) \
+             VALUES (?, ?, ?, ?, ?)",
         )
         .bind(code.as_slice())
         .bind(&enrolment.tenant)
         .bind(&enrolment.scope)
+        .bind(enrolment.lifetime)
         .bind(expires_at)
         .execute(&self.pool)
         .await?;
@@ -29,17 +31,16 @@ impl Sqlite {
         code: Digest,
         now: i64,
     ) -> Result<Option<Enrolment>, StoreError> {
-        let row = sqlx::query(
-            "DELETE FROM enrolments WHERE digest = ? RETURNING tenant, scope, expires_at",
-        )
-        .bind(code.as_slice())
-        .fetch_optional(&self.pool)
-        .await?;
+        let row = sqlx::query("DELETE FROM enrolments WHERE digest = ? RETURNING *")
+            .bind(code.as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
         let Some(row) = row else { return Ok(None) };
         let expires_at: i64 = row.try_get("expires_at")?;
         let enrolment = Enrolment {
             tenant: row.try_get("tenant")?,
             scope: row.try_get("scope")?,
+            lifetime: row.try_get("lifetime")?,
         };
         Ok((now < expires_at).then_some(enrolment))
     }

@@ -150,7 +150,9 @@ impl Store for Sqlite {
     }
 
     fn revoke<'a>(&'a self, kid: &'a str, now: i64) -> Stored<'a, bool> {
-        let sql = "UPDATE credentials SET revoked_at = ? WHERE kid = ? AND revoked_at IS NULL";
+        // One that its executor renews may have a successor by now, which must not be left.
+        let sql = "UPDATE credentials SET revoked_at = ?1 WHERE revoked_at IS NULL AND (kid = ?2 \
+                   OR renews AND subject = (SELECT subject FROM credentials WHERE kid = ?2))";
         Box::pin(self.ended(sql, kid, now))
     }
 
