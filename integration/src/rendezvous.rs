@@ -113,6 +113,13 @@ impl Rendezvous {
         Ok(())
     }
 
+    /// Makes it name `public` as its address, where nobody need be, and its own beside it.
+    pub async fn hide_behind(&mut self, public: &str) -> Result<()> {
+        let own = ["--alternate-url".to_owned(), self.url.clone()];
+        self.more.extend(own);
+        self.move_behind(public).await
+    }
+
     /// Runs `admin` and returns what it printed, without its line end.
     pub async fn admin(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);

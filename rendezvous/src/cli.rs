@@ -49,6 +49,11 @@ pub struct Serve {
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
 
+    /// Another https URL under which executors reach this node when that one is not reached (may be
+    /// repeated, up to 8)
+    #[arg(long, value_name = "URL")]
+    pub alternate_url: Vec<String>,
+
     /// Certificate chain (PEM) to speak TLS with; read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

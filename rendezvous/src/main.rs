@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
+use farstep_protocol::relay::registry::ALTERNATE_URLS_MAX;
 use farstep_rendezvous::admin::Reach;
 use farstep_rendezvous::auth::Providers;
 use farstep_rendezvous::bus::Local;
@@ -178,8 +179,16 @@ async fn serve(wanted: Serve) -> anyhow::Result<()> {
         Some(url) => bail!("--public-url takes an https:// URL, not {url:?}"),
         None => format!("{scheme}://{}", server.address()),
     };
+    let is_url = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+    if let Some(wrong) = wanted.alternate_url.iter().find(|url| !is_url(url)) {
+        bail!("--alternate-url takes an https:// URL, not {wrong:?}");
+    }
+    if wanted.alternate_url.len() > ALTERNATE_URLS_MAX {
+        bail!("--alternate-url is taken {ALTERNATE_URLS_MAX} times");
+    }
     let (store, bus) = (Arc::new(store), Arc::new(Local::default()));
     let node = Node::start_limited(store, bus, &public, wanted.quotas).await?;
+    node.also_at(&wanted.alternate_url);
     if let Some(path) = &wanted.identity_providers {
         node.trust(Providers::read(path)?);
     }

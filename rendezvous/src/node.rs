@@ -51,6 +51,8 @@ pub struct Node {
     pub(crate) followers: Arc<Semaphore>,
     /// Where peers reach the relay, without a slash at the end: `ws://HOST:PORT`.
     pub(crate) websocket_base: String,
+    /// Where they reach it as well.
+    pub(crate) alternate_bases: OnceLock<Vec<String>>,
     signer: Mutex<Arc<Signer>>,
     /// Since when executors are away.
     away: Mutex<HashMap<EnvironmentKey, Instant>>,
@@ -102,11 +104,6 @@ impl Node {
             new_url_key(store.as_ref()).await?;
         }
         let signer = Signer::new(store.url_keys().await?);
-        let base = public.trim_end_matches('/');
-        // http becomes ws and https becomes wss.
-        let websocket_base = base
-            .strip_prefix("http")
-            .map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
         let id = random_hex::<6>().map_err(|_| StartError::Randomness)?;
         Ok(Arc::new(Node {
             id: format!("node_{id}"),
@@ -117,7 +114,8 @@ impl Node {
             guard: Guard::default(),
             providers: OnceLock::new(),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
-            websocket_base,
+            websocket_base: websocket(public),
+            alternate_bases: OnceLock::new(),
             signer: Mutex::new(Arc::new(signer)),
             away: Mutex::default(),
             is_draining: AtomicBool::new(false),
@@ -129,6 +127,12 @@ impl Node {
     /// Believes tokens of these identity providers, too. Only the first call counts.
     pub fn trust(&self, providers: Providers) {
         let _: Result<(), Providers> = self.providers.set(providers);
+    }
+
+    /// Is reached under these URLs, too, which executors are told. Only the first call counts.
+    pub fn also_at(&self, urls: &[String]) {
+        let bases = urls.iter().map(|url| websocket(url)).collect();
+        let _: Result<(), Vec<String>> = self.alternate_bases.set(bases);
     }
 
     pub(crate) fn signer(&self) -> Arc<Signer> {
@@ -221,6 +225,14 @@ impl Node {
         self.bus.end_all(Ending::RESTART);
         self.stop.cancel();
     }
+}
+
+/// Where websockets of a node are that is reached under an http or https URL.
+fn websocket(url: &str) -> String {
+    let base = url.trim_end_matches('/');
+    // http becomes ws and https becomes wss.
+    base.strip_prefix("http")
+        .map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"))
 }
 
 /// Makes a new key the one that signs; the one before still counts.

@@ -24,8 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farstep_protocol::noise::Identity;
-use farstep_protocol::relay::registry::Registered;
+use farstep_protocol::relay::registry::{ALTERNATE_URLS_MAX, Registered};
 use farstep_transport::PaddingWish;
+use farstep_transport::websocket::Notice;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -179,11 +180,10 @@ impl Remote {
         pauses: &mut Pauses,
         stop: &CancellationToken,
     ) {
-        let Registered { url, features, .. } = registration;
         // A relay that said that it would go is nobody's trouble, for a while.
         let mut expected_until = None;
         loop {
-            match registry::dial(url, features).await {
+            match dial(registration).await {
                 Ok((socket, notice)) => {
                     tracing::info!("connected to the relay");
                     let began = Instant::now();
@@ -219,3 +219,18 @@ impl Remote {
 
 #[cfg(test)]
 mod tests;
+
+/// Opens the websocket at the relay, at the first of its URLs that is reached. A relay that answers is
+/// the relay, whatever it says.
+async fn dial(registration: &Registered) -> Result<(link::Websocket, Notice), Dialled> {
+    let Registered { url, features, .. } = registration;
+    let mut dialled = registry::dial(url, features).await;
+    for other in registration.alternate_urls.iter().take(ALTERNATE_URLS_MAX) {
+        let Err(error @ Dialled::Away(_)) = &dialled else {
+            break;
+        };
+        tracing::info!(%error, "the relay is tried under another of its URLs");
+        dialled = registry::dial(other, features).await;
+    }
+    dialled
+}

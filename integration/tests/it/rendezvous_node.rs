@@ -138,6 +138,21 @@ async fn an_executor_enrols_itself_once_and_keeps_what_it_got() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_executor_tries_the_other_urls_of_a_node_that_it_does_not_reach() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut node = Rendezvous::start(&lab).await?;
+    let token = node.token("executor").await?;
+    // Nothing listens there.
+    node.hide_behind("http://127.0.0.1:1").await?;
+    let (_executor, _) = node.executor(&lab, "box", &token).await?;
+    let deadline = Instant::now() + PATIENCE;
+    while !node.admin(&["list"]).await?.contains("online") {
+        ensure!(Instant::now() < deadline, "it never came");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_key_that_others_may_read_and_a_plain_port_for_everybody_are_refused() -> Result<()> {
     let lab = Lab::new()?;
     let authority = Authority::new(lab.path(), "ca.pem")?;

@@ -105,6 +105,9 @@ pub struct Registered {
     pub alternate_urls: Vec<String>,
 }
 
+/// Other websockets that an executor tries.
+pub const ALTERNATE_URLS_MAX: usize = 8;
+
 /// An orchestrator asks for an environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {

@@ -99,7 +99,11 @@ async fn registered(
         environment: environment.clone(),
         access: Access::Executor { generation },
     };
-    let url = node.signer().sign(&node.websocket_base, &url, now());
+    let signer = node.signer();
+    let alternates = node.alternate_bases.get().into_iter().flatten();
+    let alternates = alternates.filter_map(|base| signer.sign(base, &url, now()));
+    let alternate_urls = alternates.collect();
+    let url = signer.sign(&node.websocket_base, &url, now());
     Ok(Json(Registered {
         environment_id: environment.id.to_string(),
         url: url.ok_or(Refused::UNAVAILABLE)?,
@@ -107,7 +111,7 @@ async fn registered(
         executor_registration_id: registration,
         features: vec![INFO_FEATURE.to_owned(), RESTART_NOTICE_FEATURE.to_owned()],
         rotate_after,
-        alternate_urls: Vec::new(),
+        alternate_urls,
     }))
 }
 
