@@ -38,6 +38,7 @@ impl From<ControlError> for Refused {
     fn from(error: ControlError) -> Refused {
         match error {
             ControlError::Unknown(_) => Refused::FORBIDDEN,
+            ControlError::Followers => Refused::FOLLOWERS,
             ControlError::Two => Refused::TWO,
             ControlError::Invalid(_) => Refused::MALFORMED,
             ControlError::Store(error) => error.into(),

@@ -94,6 +94,29 @@ pub struct Rejected {
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Event {
+    /// `online`, `offline`, `superseded`, or `missed` for who was too slow.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How it is; with the first event alone.
+    #[prost(message, optional, tag = "2")]
+    pub environment: ::core::option::Option<Environment>,
+    /// Of the executor it is about.
+    #[prost(uint64, optional, tag = "3")]
+    pub generation: ::core::option::Option<u64>,
+    /// Where it came.
+    #[prost(string, optional, tag = "4")]
+    pub node: ::core::option::Option<::prost::alloc::string::String>,
+    /// How its connection ended.
+    #[prost(message, optional, tag = "5")]
+    pub closed: ::core::option::Option<Closed>,
+    /// How many events were missed.
+    #[prost(uint64, optional, tag = "6")]
+    pub missed: ::core::option::Option<u64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForgetEnvironmentResponse {}
 /// Empty lists mean everybody with a credential for the environment.
@@ -603,6 +626,34 @@ pub mod admin_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The same events as over HTTP: first how it is, then what happens. RESOURCE_EXHAUSTED when as many
+        /// follow events of the node as it takes. Ends with the admin token or the node.
+        pub async fn watch_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnvironmentRef>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Event>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/farstep.rendezvous.admin.v1.Admin/WatchEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("farstep.rendezvous.admin.v1.Admin", "WatchEvents"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// The operator's. URLs of the key before stay good.
         pub async fn rotate_url_key(
             &mut self,
@@ -701,6 +752,21 @@ pub mod admin_server {
             request: tonic::Request<super::CreateEnrolmentRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreatedEnrolment>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchEvents method.
+        type WatchEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Event, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same events as over HTTP: first how it is, then what happens. RESOURCE_EXHAUSTED when as many
+        /// follow events of the node as it takes. Ends with the admin token or the node.
+        async fn watch_events(
+            &self,
+            request: tonic::Request<super::EnvironmentRef>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchEventsStream>,
             tonic::Status,
         >;
         /// The operator's. URLs of the key before stay good.
@@ -1218,6 +1284,52 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/farstep.rendezvous.admin.v1.Admin/WatchEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchEventsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::EnvironmentRef>
+                    for WatchEventsSvc<T> {
+                        type Response = super::Event;
+                        type ResponseStream = T::WatchEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EnvironmentRef>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::watch_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

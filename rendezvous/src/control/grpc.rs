@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -19,7 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::generated::admin_client::AdminClient;
 use super::generated::admin_server::{Admin, AdminServer};
-use super::{Control, ControlError, Who, generated as wire};
+use super::{Control, ControlError, Who, follow, generated as wire};
 use crate::auth::authenticate;
 use crate::node::Node;
 
@@ -34,6 +36,9 @@ const CALLS_MAX: u32 = 32;
 
 /// How often it is looked whether the node is well.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often a connection is asked for a sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// Where calls show who makes them.
 const AUTHORIZATION: &str = "authorization";
@@ -126,6 +131,8 @@ impl GrpcServer {
         let (reporter, health) = tonic_health::server::health_reporter();
         let mut server = Server::builder()
             .timeout(CALL_MAX)
+            // So that a follower who is gone gives its place back.
+            .http2_keepalive_interval(Some(SIGN_OF_LIFE))
             .max_concurrent_streams(CALLS_MAX)
             .tcp_nodelay(true);
         if let Some((certificate, key)) = self.tls {
@@ -165,14 +172,19 @@ struct Door {
 
 impl Door {
     async fn who<T>(&self, request: &Request<T>) -> Result<Who, Status> {
+        self.caller(request).await.map(|(who, _)| who)
+    }
+
+    /// Who calls, and the name of the credential that says so.
+    async fn caller<T>(&self, request: &Request<T>) -> Result<(Who, String), Status> {
         let shown = request.metadata().get(AUTHORIZATION);
         let bearer = shown
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "));
         let credential = authenticate(&self.node, bearer, address(request)).await;
-        let who = credential.map(|credential| Who::of(&credential));
-        match who {
-            Ok(Some(who)) => Ok(who),
+        let caller = credential.map(|credential| Some((Who::of(&credential)?, credential.kid)));
+        match caller {
+            Ok(Some(caller)) => Ok(caller),
             Ok(None) => Err(Status::unauthenticated("the credential is no admin token")),
             Err(refused) => Err(Status::unauthenticated(refused.message())),
         }
@@ -194,6 +206,7 @@ impl From<ControlError> for Status {
     fn from(error: ControlError) -> Status {
         match error {
             ControlError::Unknown(_) => Status::not_found(error.to_string()),
+            ControlError::Followers => Status::resource_exhausted(error.to_string()),
             ControlError::Two => Status::failed_precondition(error.to_string()),
             ControlError::Invalid(_) => Status::invalid_argument(error.to_string()),
             ControlError::Store(_) | ControlError::Randomness => {
@@ -203,6 +216,9 @@ impl From<ControlError> for Status {
         }
     }
 }
+
+/// What a follower hears.
+type Events = BoxStream<'static, Result<wire::Event, Status>>;
 
 macro_rules! calls {
     ($($name:ident: $request:ident => $response:ident,)*) => {
@@ -215,6 +231,17 @@ macro_rules! calls {
                 let who = self.who(&request).await?;
                 Ok(Response::new(self.control.$name(&who, request.into_inner()).await?))
             })*
+
+            type WatchEventsStream = Events;
+
+            async fn watch_events(
+                &self,
+                request: Request<wire::EnvironmentRef>,
+            ) -> Result<Response<Events>, Status> {
+                let (who, kid) = self.caller(&request).await?;
+                let events = follow(&self.node, &who, kid, request.into_inner()).await?;
+                Ok(Response::new(events.map(Ok).boxed()))
+            }
         }
     };
 }
@@ -241,6 +268,16 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// What happens to an environment, first how it is, as it happens.
+    pub async fn watch_events(
+        &self,
+        environment: wire::EnvironmentRef,
+    ) -> Result<tonic::Streaming<wire::Event>, Status> {
+        let request = self.request(environment);
+        let watched = self.client.clone().watch_events(request).await;
+        watched.map(Response::into_inner)
+    }
+
     /// A call with what it is shown.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);

@@ -12,11 +12,13 @@
 #[expect(clippy::allow_attributes, reason = "the generator's own")]
 #[rustfmt::skip]
 pub mod generated;
+mod follow;
 mod grpc;
 pub(crate) mod words;
 
 use std::sync::Arc;
 
+pub(crate) use follow::follow;
 pub use grpc::{GrpcError, GrpcServer, Pem, Remote, connect};
 pub(crate) use words::{environment, policy, token as token_words};
 
@@ -28,8 +30,8 @@ use crate::auth::{NewToken, TokenKind};
 use crate::bus::{Bus, Notice};
 use crate::node::{new_url_key, now};
 use crate::store::{
-    Credential, CredentialKind, Denial, Enrolment, EnvironmentKey, EnvironmentState, OPERATOR,
-    Policy, RotateOutcome, Store, StoreError, in_scope, is_outside,
+    Closed, Credential, CredentialKind, Denial, Enrolment, EnvironmentKey, EnvironmentState,
+    OPERATOR, Policy, RotateOutcome, Store, StoreError, in_scope, is_outside,
 };
 
 /// For how long an enrolment code is good, in seconds.
@@ -61,6 +63,9 @@ pub enum ControlError {
     /// A third one of a subject.
     #[error("{TWO_COUNT}")]
     Two,
+    /// As many follow events as the node takes.
+    #[error("as many follow events of this node as it takes")]
+    Followers,
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -480,12 +485,7 @@ impl Control {
             os: state.info.os.clone(),
             labels: state.info.labels.clone(),
             streams: u32::try_from(streams).unwrap_or(u32::MAX),
-            last_closed: state.closed.as_ref().map(|closed| wire::Closed {
-                at: closed.at,
-                code: closed.code.into(),
-                by: closed.by.clone(),
-                reason: closed.reason.clone(),
-            }),
+            last_closed: state.closed.as_ref().map(wire::Closed::from),
             last_rejected: rejected.map(|(at, reason)| wire::Rejected { at, reason }),
             attested: state.is_attested,
         }
@@ -533,6 +533,17 @@ fn checked(policy: wire::Policy) -> Result<Policy, ControlError> {
 pub(crate) fn policy_from(json: &[u8]) -> Result<wire::Policy, serde_json::Error> {
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json)?;
     serde_json::from_value(object.into())
+}
+
+impl From<&Closed> for wire::Closed {
+    fn from(closed: &Closed) -> wire::Closed {
+        wire::Closed {
+            at: closed.at,
+            code: closed.code.into(),
+            by: closed.by.clone(),
+            reason: closed.reason.clone(),
+        }
+    }
 }
 
 impl From<Policy> for wire::Policy {

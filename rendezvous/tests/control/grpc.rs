@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use farstep_rendezvous::admin::{AdminError, Reach};
 use farstep_rendezvous::cli::{Cli, Command};
-use farstep_rendezvous::control::{Control, GrpcError, GrpcServer, connect};
+use farstep_rendezvous::control::{Control, GrpcError, GrpcServer, connect, generated as wire};
 use farstep_rendezvous::store::CredentialKind::{Admin, Executor, Harness};
 use serde_json::Value;
 use tonic_health::pb::HealthCheckRequest;
@@ -148,4 +148,55 @@ async fn health_is_told_to_everybody() {
 async fn nothing_listens_plain_beyond_loopback() {
     let bound = GrpcServer::bind("0.0.0.0:0".parse().unwrap(), None).await;
     assert!(matches!(bound, Err(GrpcError::Plaintext(_))));
+}
+
+#[tokio::test]
+async fn events_are_streamed_as_over_http() {
+    let scene = Scene::start().await;
+    let url = open(&scene).await;
+    let admin = scene.token("a", Admin, "box").await;
+    let executor = scene.token("a", Executor, "*").await;
+    scene.register("box", &executor, 1).await;
+    let node = connect(&url, &admin, None).await.unwrap();
+    let named = |id: &str| wire::EnvironmentRef {
+        tenant: String::new(),
+        environment_id: id.to_owned(),
+    };
+    let mut events = node.watch_events(named("box")).await.unwrap();
+    let mut next = async || events.message().await.unwrap();
+    let first = next().await.unwrap();
+    let state = first.environment.unwrap();
+    assert_eq!((&*first.name, state.online), ("offline", false));
+    let mut link = scene.executor("box", &executor, 1).await;
+    let online = next().await.unwrap();
+    assert_eq!((&*online.name, online.generation), ("online", Some(1)));
+    assert!(online.node.unwrap().starts_with("node_"));
+    link.close(None).await.unwrap();
+    let offline = next().await.unwrap();
+    let closed = offline.closed.unwrap();
+    assert_eq!(
+        (&*offline.name, closed.code, &*closed.by),
+        ("offline", 1000, "executor")
+    );
+    let _newer = scene.executor("box", &executor, 2).await;
+    let superseded = next().await.unwrap();
+    assert_eq!(
+        (&*superseded.name, superseded.generation),
+        ("superseded", Some(2))
+    );
+    assert_eq!(next().await.unwrap().name, "online");
+
+    // What it may not see and what does not exist look alike, and nobody follows without a token.
+    scene.register("bax", &executor, 1).await;
+    let forbidden = node.watch_events(named("bax")).await.unwrap_err();
+    let missing = node.watch_events(named("nobody")).await.unwrap_err();
+    assert_eq!(forbidden.code(), tonic::Code::NotFound);
+    assert_eq!(forbidden.message(), missing.message());
+    let harness = scene.token("a", Harness, "*").await;
+    let stranger = connect(&url, &harness, None).await.unwrap();
+    let refused = stranger.watch_events(named("box")).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    // It ends with its token.
+    scene.store.revoke(kid(&admin), 0).await.unwrap();
+    assert!(next().await.is_none());
 }
