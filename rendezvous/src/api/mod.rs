@@ -54,12 +54,20 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
             "/cloud-agent/{cluster}/ws/environment/{id}",
             get(upgrade::upgrade),
         )
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(async || Refused::NOT_FOUND)
+        .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(node)
+}
+
+async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+async fn unknown() -> Refused {
+    Refused::NOT_FOUND
 }
 
 /// Ready is a store that answers and a node that does not stop.
