@@ -79,6 +79,10 @@ impl Bus for Local {
         self.links().values().cloned().collect()
     }
 
+    fn count(&self) -> usize {
+        self.links().len()
+    }
+
     fn publish(&self, notice: Notice) {
         // Nobody listening is nobody who misses it.
         let _: Result<usize, _> = self.notices.send(notice);

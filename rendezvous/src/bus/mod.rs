@@ -102,6 +102,9 @@ pub trait Bus: Send + Sync + fmt::Debug {
     /// All that are there.
     fn links(&self) -> Vec<Arc<ExecutorLink>>;
 
+    /// How many are there.
+    fn count(&self) -> usize;
+
     /// Tells every node, this one too. Nobody is waited for.
     fn publish(&self, notice: Notice);
 

@@ -417,6 +417,10 @@ impl Bus for Lossy {
         self.bus.links()
     }
 
+    fn count(&self) -> usize {
+        self.bus.count()
+    }
+
     fn publish(&self, notice: Notice) {
         self.published.fetch_add(1, Ordering::Relaxed);
         for _ in 0..self.copies {
