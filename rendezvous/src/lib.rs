@@ -16,6 +16,7 @@ mod api;
 mod attest;
 pub mod auth;
 pub mod bus;
+mod carrier;
 pub mod cli;
 pub mod control;
 pub mod drain;

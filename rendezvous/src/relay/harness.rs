@@ -2,26 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket};
-use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::link::ExecutorLink;
 use super::machine::Next;
-use super::{CLOSE_MAX, Ending, Side, socket};
+use super::{CLOSE_MAX, Ending, Reader, Side, Writer, socket};
 
 /// Serves an orchestrator's websocket to its end, or until its credential is `over`.
-pub(crate) async fn serve(
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
     link: Arc<ExecutorLink>,
-    websocket: WebSocket,
+    (mut reader, mut writer): (Reader<S>, Writer<S>),
     over: impl Future<Output = Ending>,
     wants_notice: bool,
 ) -> Ending {
-    let (mut sink, mut stream) = websocket.split();
     let Some(place) = link.join(wants_notice) else {
-        if let Some(message) = Ending::FULL.message() {
-            let _ = timeout(CLOSE_MAX, sink.send(message)).await;
-        }
+        let _ = timeout(CLOSE_MAX, writer.farewell(Ending::FULL)).await;
         return Ending::FULL;
     };
     let side = Side {
@@ -34,8 +30,8 @@ pub(crate) async fn serve(
         ending = over => (ending, false),
         ending = side.bell.ended() => (ending, false),
         _ = link.bell().ended() => (Ending::GONE, false),
-        ending = socket::read(&side, &mut stream) => (ending, ending.is_farewell()),
-        ending = socket::write(&side, &mut sink) => (ending, false),
+        ending = socket::read(&side, &mut reader) => (ending, ending.is_farewell()),
+        ending = socket::write(&side, &mut writer) => (ending, false),
     };
     if ending == Ending::EXPIRED {
         link.expire(side.conn);
@@ -45,14 +41,11 @@ pub(crate) async fn serve(
     let farewell = async {
         if is_reset {
             while let Next::Frame(queued) = link.next_for(side.conn) {
-                sink.send(Message::Binary(queued.bytes)).await?;
+                writer.binary(queued.bytes);
+                writer.write().await?;
             }
         }
-        match ending.message() {
-            Some(message) => sink.send(message).await,
-            // The answer to its farewell.
-            None => sink.flush().await,
-        }
+        writer.farewell(ending).await
     };
     if is_reset {
         // A peer that does not take it misses nothing.
