@@ -2,11 +2,20 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use farstep_transport::tls::server::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+/// What the kernel may receive that nobody has read yet, in bytes; it takes it twice. Everything that
+/// shares the websocket waits behind it, so it is not the tens of megabytes that a kernel allows. An
+/// executor that is 100 ms away still sends some 20 MiB a second.
+const UNREAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most that a program may ask for.
+const ALLOWED: &str = "/proc/sys/net/core/rmem_max";
 
 /// With TLS or without.
 #[derive(Debug)]
@@ -16,8 +25,23 @@ pub(crate) enum Carrier {
 }
 
 impl Carrier {
-    /// What is below.
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    /// Has many streams share it, none of which is to wait long behind another.
+    pub(crate) fn share(&self) {
+        static ALLOWS: LazyLock<bool> = LazyLock::new(|| {
+            let most = std::fs::read_to_string(ALLOWED).ok();
+            let most = most.and_then(|most| most.trim().parse().ok());
+            most.is_some_and(|most: usize| most >= UNREAD_BYTES_MAX)
+        });
+        // Where less is allowed, it is so little that who is far away would be slowed.
+        if *ALLOWS {
+            let socket = socket2::SockRef::from(self.tcp());
+            if let Err(error) = socket.set_recv_buffer_size(UNREAD_BYTES_MAX) {
+                tracing::debug!(%error, "the socket is gone already");
+            }
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
         match self {
             Carrier::Plain(tcp) => tcp,
             Carrier::Secured(tls) => tls.get_ref().0,

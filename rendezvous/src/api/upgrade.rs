@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use farstep_protocol::relay::registry::REQUEST_HEADER;
 use farstep_protocol::relay::{FEATURES_HEADER, RESTART_NOTICE_FEATURE, names_feature};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -85,16 +86,17 @@ pub(super) async fn upgrade(
             };
             let served = node.served.clone();
             served.spawn(async move {
-                if let Some(websocket) = opened(upgrade).await {
-                    executor(node, linked, request, websocket).await;
+                if let Some((carrier, read)) = opened(upgrade).await {
+                    carrier.share();
+                    executor(node, linked, request, split(carrier, &read)).await;
                 }
             });
             answer
         }
         Ok(Permitted::Harness(link, held)) => {
             node.served.spawn(async move {
-                if let Some(websocket) = opened(upgrade).await {
-                    harness(link, held, wants_notice, websocket).await;
+                if let Some((carrier, read)) = opened(upgrade).await {
+                    harness(link, held, wants_notice, split(carrier, &read)).await;
                 }
             });
             answer
@@ -109,11 +111,11 @@ pub(super) async fn upgrade(
 
 type WebSocket = (Reader<Carrier>, Writer<Carrier>);
 
-/// The websocket, once its peer was told. `None` if that failed.
-async fn opened(upgrade: OnUpgrade) -> Option<WebSocket> {
+/// The connection once its peer was told, and what it said already. `None` if that failed.
+async fn opened(upgrade: OnUpgrade) -> Option<(Carrier, Bytes)> {
     let upgraded = upgrade.await.ok()?;
     let parts = Upgraded::downcast::<TokioIo<Carrier>>(upgraded).ok()?;
-    Some(split(parts.io.into_inner(), &parts.read_buf))
+    Some((parts.io.into_inner(), parts.read_buf))
 }
 
 /// Which end it wanted to be, for counting.
