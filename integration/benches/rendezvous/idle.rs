@@ -1,48 +1,45 @@
 //! Many executors that do nothing, and all of them coming back at once.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures_util::StreamExt as _;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::node::{Node, Registry, Socket, dial};
-use crate::{Figures, percentile, sorted};
+use crate::node::{IDLE_BYTES, Node, dial};
+use crate::{EXECUTORS, Figures, percentile, sorted};
 
 /// Executors that come at once. The next comes when one of them is back, so the node is never idle:
 /// a harder storm than executors that pause at random make.
 const AT_ONCE: usize = 64;
 
-/// Long enough for every executor to be pinged at least once.
-const WATCHED: Duration = Duration::from_secs(60);
+/// Long enough for every executor to be pinged once.
+const WATCHED: Duration = Duration::from_secs(30);
+
+/// How many are published, if there are descriptors for them: the node and this process need one for
+/// each.
+const MANY: usize = 50_000;
+
+/// Descriptors for everything else.
+const SPARE: usize = 500;
 
 pub(crate) async fn measure(node: &mut Node, count: usize, figures: &mut Figures) -> Result<()> {
     // A node that has served nobody yet; the streams before left their traces.
     node.cut().await?;
     let before = node.resident()?;
-    let registry = node.registry();
-    let urls: Vec<String> = (0..count).map(|number| format!("idle-{number}")).collect();
-    let (urls, _, _) = at_once(urls, move |id| {
-        let registry = registry.clone();
-        async move { Registry::register(&registry, &id).await }
-    })
-    .await?;
-    let (sockets, _, _) = at_once(urls.clone(), |url| async move { dial(&url).await }).await?;
-    let keeping = keep(sockets);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let each = (node.resident()?.saturating_sub(before)) as f64 / count as f64 / 1024.0;
-    figures.at_most(
-        &format!("memory of each of {count} idle executors"),
-        each,
-        16.0,
-        "KiB",
-    );
-    let began = node.cpu()?;
-    tokio::time::sleep(WATCHED).await;
-    let share = (node.cpu()? - began) / WATCHED.as_secs_f64() * 100.0;
-    figures.at_most("processor for all of them, of one core", share, 5.0, "%");
+    let mut keeping = JoinSet::new();
+    come(node, 0..count, &mut keeping).await?;
+    watch(node, count, before, figures).await?;
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let many = MANY.min(usize::try_from(most)?.saturating_sub(SPARE));
+    if count == EXECUTORS && many > count {
+        come(node, count..many, &mut keeping).await?;
+        watch(node, many, before, figures).await?;
+    }
 
     drop(keeping);
     node.cut().await?;
@@ -52,7 +49,7 @@ pub(crate) async fn measure(node: &mut Node, count: usize, figures: &mut Figures
     // Each registers anew and dials, which is more than most do.
     let (sockets, times, refused) = at_once(again, move |id| {
         let registry = registry.clone();
-        async move { dial(&registry.register(&id).await?).await }
+        async move { dial(&registry.register(&id).await?, IDLE_BYTES).await }
     })
     .await?;
     let took = began.elapsed().as_secs_f64();
@@ -68,13 +65,37 @@ pub(crate) async fn measure(node: &mut Node, count: usize, figures: &mut Figures
     Ok(())
 }
 
-/// Answers pings until it is dropped.
-fn keep(sockets: Vec<Socket>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
+/// Has executors register and stay. They answer pings until `keeping` is dropped.
+async fn come(node: &Node, numbers: Range<usize>, keeping: &mut JoinSet<()>) -> Result<()> {
+    let registry = node.registry();
+    let ids: Vec<String> = numbers.map(|number| format!("idle-{number}")).collect();
+    let (sockets, _, failed) = at_once(ids, move |id| {
+        let registry = registry.clone();
+        async move { dial(&registry.register(&id).await?, IDLE_BYTES).await }
+    })
+    .await?;
+    ensure!(failed == 0, "{failed} executors did not get in");
     for mut socket in sockets {
-        tasks.spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
+        keeping.spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
     }
-    tasks
+    Ok(())
+}
+
+/// What executors that do nothing cost a node.
+async fn watch(node: &Node, count: usize, before: u64, figures: &mut Figures) -> Result<()> {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let each = (node.resident()?.saturating_sub(before)) as f64 / count as f64 / 1024.0;
+    let name = format!("memory of each of {count} idle executors");
+    figures.at_most(&name, each, 16.0, "KiB");
+    let began = node.cpu()?;
+    tokio::time::sleep(WATCHED).await;
+    let share = (node.cpu()? - began) / WATCHED.as_secs_f64() * 100.0;
+    match count > EXECUTORS {
+        // What more of them cost is told, and has no target.
+        true => println!("processor for {count} of them: {share:.1} % of one core"),
+        false => figures.at_most("processor for all of them, of one core", share, 5.0, "%"),
+    }
+    Ok(())
 }
 
 /// Does something for each, [`AT_ONCE`] at a time. Returns what came of it, how many milliseconds

@@ -1,8 +1,10 @@
 //! A node of its own, and how it is asked.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -11,11 +13,11 @@ use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
 /// What `/proc` counts times in, on every Linux.
 const TICKS: f64 = 100.0;
@@ -79,6 +81,17 @@ impl Node {
         Ok(())
     }
 
+    /// Takes a credential back, as an operator does beside a node that runs.
+    pub(crate) async fn revoke(&self, credential: &str) -> Result<()> {
+        let kid = credential.split('_').nth(1).context("no key id")?;
+        let mut command = Command::new(&self.program);
+        command.args(["admin", "token", "revoke", kid, "--data"]);
+        let done = command.arg(self.folder.path()).output().await?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{said}");
+        Ok(())
+    }
+
     /// Bytes that are its own and in memory.
     pub(crate) fn resident(&self) -> Result<u64> {
         let status = self.proc("status")?;
@@ -90,12 +103,8 @@ impl Node {
 
     /// Seconds of a processor that it took so far.
     pub(crate) fn cpu(&self) -> Result<f64> {
-        let stat = self.proc("stat")?;
-        let (_, rest) = stat.rsplit_once(')').context("no stat")?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field).and_then(|it| it.parse::<u64>().ok());
-        let ticks = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
-        Ok(ticks.context("no times")? as f64 / TICKS)
+        let pid = self.child.id().context("it ended")?;
+        cpu_of(&pid.to_string())
     }
 
     fn proc(&self, file: &str) -> Result<String> {
@@ -110,6 +119,16 @@ impl Node {
             harness: Arc::clone(&self.harness),
         }
     }
+}
+
+/// Seconds of a processor that a process took so far; `self` is this one, which makes the load.
+pub(crate) fn cpu_of(pid: &str) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("no stat")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field).and_then(|it| it.parse::<u64>().ok());
+    let ticks = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
+    Ok(ticks.context("no times")? as f64 / TICKS)
 }
 
 async fn run(program: &PathBuf, folder: &TempDir, listen: &str) -> Result<(Child, String)> {
@@ -172,7 +191,7 @@ impl Registry {
              {}\r\n\r\n{body}",
             body.len()
         );
-        let mut socket = TcpStream::connect(&*self.address).await?;
+        let mut socket = reach(&self.address).await?;
         socket.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await?;
@@ -184,14 +203,11 @@ impl Registry {
 
     /// An executor's websocket, and those of its orchestrators with a stream each.
     pub(crate) async fn pair(&self, id: &str, streams: usize) -> Result<(Socket, Vec<Socket>)> {
-        let mut link = dial(&self.register(id).await?).await?;
-        if let MaybeTlsStream::Plain(tcp) = link.get_ref() {
-            // As our executor does.
-            socket2::SockRef::from(tcp).set_tcp_notsent_lowat(128 * 1024)?;
-        }
+        let mut link = dial(&self.register(id).await?, BUSY_BYTES).await?;
+        as_our_executor(&link)?;
         let mut harnesses = Vec::new();
         for number in 0..streams {
-            let mut harness = dial(&self.connect(id).await?).await?;
+            let mut harness = dial(&self.connect(id).await?, BUSY_BYTES).await?;
             let hello = Kind::Handshake(Bytes::from_static(b"hello"));
             let hello = frame(&format!("s{number}"), hello);
             // The executor lets it in.
@@ -209,12 +225,44 @@ fn key() -> PublicKey {
     PublicKey::new([1; X25519_BYTES], Box::new([1; MLKEM768_BYTES]))
 }
 
-pub(crate) async fn dial(url: &str) -> Result<Socket> {
-    // What ten thousand of them hold would be more than this machine has.
+/// Has the kernel hold back as little as our executor does.
+pub(crate) fn as_our_executor(link: &Socket) -> Result<()> {
+    if let MaybeTlsStream::Plain(tcp) = link.get_ref() {
+        socket2::SockRef::from(tcp).set_tcp_notsent_lowat(128 * 1024)?;
+    }
+    Ok(())
+}
+
+/// What is read at once on a websocket that carries something.
+pub(crate) const BUSY_BYTES: usize = 64 * 1024;
+
+/// The same on one that does not: what ten thousand of them hold would be more than this machine has.
+pub(crate) const IDLE_BYTES: usize = 4096;
+
+/// Connections from one address of loopback, of some 28,000 ports that each has; the next come from
+/// the next.
+const PORTS: u32 = 10_000;
+
+async fn reach(address: &str) -> Result<TcpStream> {
+    static REACHED: AtomicU32 = AtomicU32::new(0);
+    let number = REACHED.fetch_add(1, Ordering::Relaxed) / PORTS;
+    let from = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + number);
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((from, 0).into())?;
+    let tcp = socket.connect(address.parse()?).await?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+pub(crate) async fn dial(url: &str, read_at_once: usize) -> Result<Socket> {
+    let authority = url.trim_start_matches("ws://").split('/').next();
+    let tcp = reach(authority.context("no address")?).await?;
     let config = WebSocketConfig::default()
-        .read_buffer_size(4096)
+        .read_buffer_size(read_at_once)
         .write_buffer_size(0);
-    Ok(connect_async_with_config(url, Some(config), true).await?.0)
+    let stream = MaybeTlsStream::Plain(tcp);
+    Ok(client_async_with_config(url, stream, Some(config)).await?.0)
 }
 
 pub(crate) fn frame(stream: &str, kind: Kind) -> Message {
