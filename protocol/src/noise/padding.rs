@@ -104,9 +104,10 @@ pub fn content(plaintext: &[u8]) -> Result<Range<usize>, PaddingError> {
     let end = LENGTH_BYTES + length;
     let behind = plaintext.get(end..);
     let behind = behind.ok_or(PaddingError::Length { size, length })?;
-    match behind.iter().all(|byte| *byte == 0) {
-        true => Ok(LENGTH_BYTES..end),
-        false => Err(PaddingError::NotZero),
+    // All of them and not until the first: many are looked at in one instruction then.
+    match behind.iter().fold(0, |sum, byte| sum | byte) {
+        0 => Ok(LENGTH_BYTES..end),
+        _ => Err(PaddingError::NotZero),
     }
 }
 
