@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Guard, Providers, Signer, random_hex};
 use crate::bus::Bus;
 use crate::limits::Limits;
-use crate::metrics::{Levels, Metrics};
+use crate::metrics::{Levels, Metrics, TenantLevels};
 use crate::quotas::Quotas;
 use crate::relay::Ending;
 use crate::store::{EnvironmentKey, Store, StoreError};
@@ -109,7 +109,7 @@ impl Node {
             id: format!("node_{id}"),
             store,
             bus,
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(quotas.metrics_tenants)),
             limits: Arc::new(Limits::new(quotas)),
             guard: Guard::default(),
             providers: OnceLock::new(),
@@ -194,13 +194,31 @@ impl Node {
     }
 
     /// Everything that is counted, in Prometheus' text format.
-    pub(crate) fn page(&self) -> String {
+    pub(crate) async fn page(&self) -> String {
+        let away = self.store.away(now()).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "who is away was not counted");
+            Vec::new()
+        });
+        let away = away.into_iter().map(|(tenant, away)| {
+            let level = TenantLevels {
+                away,
+                ..TenantLevels::default()
+            };
+            (tenant.into(), level)
+        });
         let links = self.bus.links();
-        self.metrics.page(Levels {
-            executors: links.len(),
+        let here = links.iter().map(|link| {
+            let level = TenantLevels {
+                executors: 1,
+                streams: link.streams() as u64,
+                away: 0,
+            };
+            (Arc::clone(&link.environment.tenant), level)
+        });
+        self.metrics.page(&Levels {
             is_draining: self.is_draining(),
-            streams: links.iter().map(|link| link.streams()).sum(),
             queued: self.limits.memory().used(),
+            tenants: here.chain(away).collect(),
         })
     }
 

@@ -66,6 +66,11 @@ pub struct Quotas {
     #[arg(long, value_name = "BYTES")]
     pub tenant_rate: Option<NonZeroU32>,
 
+    /// Name so many tenants in the labels of metrics; the others are counted as `other`
+    /// [default: none is named]
+    #[arg(long, value_name = "NUMBER", value_parser = at_most(10_000))]
+    pub metrics_tenants: Option<usize>,
+
     /// Bundles that one harness credential may ask for in a second
     #[arg(long, value_name = "NUMBER", default_value_t = NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN))]
     pub connects_per_second: NonZeroU32,
@@ -92,6 +97,7 @@ impl Default for Quotas {
             stall_seconds: 30,
             memory: None,
             tenant_rate: None,
+            metrics_tenants: None,
             connects_per_second: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN),
             connects_at_once: NonZeroU32::new(50).unwrap_or(NonZeroU32::MIN),
         }

@@ -84,6 +84,11 @@ impl Caller {
         &self.credential.kid
     }
 
+    /// Whose it is.
+    pub(super) fn tenant(&self) -> &str {
+        &self.credential.tenant
+    }
+
     /// What its credential is for.
     pub(super) fn kind(&self) -> CredentialKind {
         self.credential.kind

@@ -26,8 +26,9 @@ pub(super) async fn connect(
     headers: HeaderMap,
     body: Result<Json<Connect>, JsonRejection>,
 ) -> Result<Json<Bundle>, Refused> {
+    let counts = node.metrics.of(caller.tenant());
     let answer = connected(&node, caller, wish(&headers), body).await;
-    node.metrics.connect.count(&answer);
+    counts.connect.count(&answer);
     answer
 }
 

@@ -79,5 +79,5 @@ async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> String {
-    node.page()
+    node.page().await
 }

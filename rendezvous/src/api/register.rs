@@ -31,8 +31,9 @@ pub(super) async fn register(
     caller: Caller,
     body: Result<Json<Register>, JsonRejection>,
 ) -> Result<Json<Registered>, Refused> {
+    let counts = node.metrics.of(caller.tenant());
     let answer = registered(&node, caller, body).await;
-    node.metrics.register.count(&answer);
+    counts.register.count(&answer);
     answer
 }
 

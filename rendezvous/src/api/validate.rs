@@ -20,8 +20,9 @@ pub(super) async fn validate(
     body: Result<Json<Validate>, JsonRejection>,
 ) -> Result<Json<Verdict>, Refused> {
     let began = Instant::now();
+    let counts = node.metrics.of(caller.tenant());
     let answer = validated(&node, caller, body).await;
-    node.metrics.validate.count(&answer);
+    counts.validate.count(&answer);
     node.metrics
         .validate_seconds
         .record(began.elapsed().as_secs_f64());

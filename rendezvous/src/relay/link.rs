@@ -17,7 +17,7 @@ use super::Ending;
 use super::machine::{Action, Conn, Machine, Next, Reading};
 use super::streams::HarnessId;
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Counts, Metrics};
 use crate::store::EnvironmentKey;
 
 /// Whose link it is.
@@ -42,6 +42,8 @@ pub struct ExecutorLink {
     pub generation: u64,
     /// When its credential is looked at again; `i64::MAX` is never.
     ends_at: AtomicI64,
+    /// Where its tenant's bytes are counted.
+    pub(super) counts: Arc<Counts>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: Arc<Limits>,
     number: u64,
@@ -130,10 +132,12 @@ impl ExecutorLink {
     pub fn new(linked: Linked, metrics: Arc<Metrics>, limits: Arc<Limits>) -> Arc<ExecutorLink> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let quotas = limits.quotas();
+        let counts = metrics.of(&linked.environment.tenant);
         let machine = Machine::new(quotas.queue(), quotas.streams_per_executor);
         Arc::new(ExecutorLink {
             environment: linked.environment,
             generation: linked.generation,
+            counts,
             ends_at: AtomicI64::new(linked.ends_at.unwrap_or(i64::MAX)),
             metrics,
             limits,

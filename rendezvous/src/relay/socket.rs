@@ -22,8 +22,8 @@ const TURN_BYTES: usize = 256 * 1024;
 pub(super) async fn read<S: AsyncRead>(side: &Side<'_>, reader: &mut Reader<S>) -> Ending {
     let Side { link, conn, bell } = *side;
     let relayed = match conn {
-        Conn::Executor => &link.metrics.relayed_down,
-        Conn::Harness(_) => &link.metrics.relayed_up,
+        Conn::Executor => &link.counts.relayed_down,
+        Conn::Harness(_) => &link.counts.relayed_up,
     };
     let mut turn = Turn::default();
     loop {

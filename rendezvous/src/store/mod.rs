@@ -473,6 +473,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         environment: &'a EnvironmentKey,
         now: i64,
     ) -> Stored<'a, Option<EnvironmentState>>;
+    /// How many environments of each tenant are away.
+    fn away(&self, now: i64) -> Stored<'_, Vec<(String, u64)>>;
     /// Its executor came. Refused, which is `false`, when the generation is not the environment's
     /// any more, or when a later connection of the same node came before.
     fn came<'a>(&'a self, arrival: &'a Arrival, now: i64) -> Stored<'a, bool>;

@@ -359,6 +359,8 @@ async fn what_happens_is_counted_under_the_names_that_are_documented() {
     // Who comes before the end is noticed takes over, and was never away.
     let gone = "rdv_executors{state=\"online\"} 0";
     while !scene.get("/metrics", "").await.text.contains(gone) {}
+    let away = "rdv_executors{state=\"away\"} 1";
+    while !scene.get("/metrics", "").await.text.contains(away) {}
     let mut link = dial(url(&registered)).await;
     let bundle = scene.connect("box", &token, 3).await;
     let mut one = dial(url(&bundle)).await;
@@ -374,6 +376,7 @@ async fn what_happens_is_counted_under_the_names_that_are_documented() {
     for line in [
         "rdv_executors{state=\"online\"} 1",
         "rdv_executors{state=\"draining\"} 0",
+        "rdv_executors{state=\"away\"} 0",
         "rdv_streams 0",
         "rdv_register_total{result=\"ok\"} 1",
         "rdv_connect_total{result=\"ok\"} 1",
@@ -392,4 +395,42 @@ async fn what_happens_is_counted_under_the_names_that_are_documented() {
     }
     // Nothing that a peer made up is a label.
     assert!(!page.contains("box") && !page.contains(&token));
+}
+
+#[tokio::test]
+async fn tenants_are_named_in_metrics_where_that_is_wanted_and_only_so_many() {
+    let scene = Scene::limited(Quotas {
+        metrics_tenants: Some(1),
+        ..Quotas::default()
+    })
+    .await;
+    let first = scene.token("first", CredentialKind::Executor, "*").await;
+    let _link = dial(url(&scene.register("box", &first, 1).await)).await;
+    let mut links = Vec::new();
+    for tenant in ["second", "third"] {
+        let token = scene.token(tenant, CredentialKind::Executor, "*").await;
+        links.push(dial(url(&scene.register("box", &token, 1).await)).await);
+        scene.register("away", &token, 2).await;
+    }
+    // One of a link that is just being opened is away for another moment.
+    let away = "rdv_executors{state=\"away\",tenant=\"other\"} 2";
+    let online = "rdv_executors{state=\"online\",tenant=\"other\"} 2";
+    let page = loop {
+        let page = scene.get("/metrics", "").await.text;
+        if page.contains(away) && page.contains(online) {
+            break page;
+        }
+    };
+    for line in [
+        "rdv_executors{state=\"online\",tenant=\"first\"} 1",
+        "rdv_register_total{result=\"ok\",tenant=\"first\"} 1",
+        "rdv_register_total{result=\"ok\",tenant=\"other\"} 4",
+        "rdv_streams{tenant=\"first\"} 0",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+    let named = |tenant: &str| page.contains(&format!("\"{tenant}\""));
+    assert!(!named("second") && !named("third"), "{page}");
+    // Nothing is counted twice.
+    assert!(!page.contains("rdv_executors{state=\"online\"} "), "{page}");
 }

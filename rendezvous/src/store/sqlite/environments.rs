@@ -11,6 +11,22 @@ use crate::store::{
 };
 
 impl Sqlite {
+    pub(super) async fn away_counts(&self, now: i64) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant, count(*) AS away FROM environments WHERE NOT EXISTS \
+             (SELECT 1 FROM nodes WHERE nodes.id = environments.node AND until > ?) \
+             GROUP BY tenant",
+        )
+        .bind(now)
+        .fetch_all(&self.pool)
+        .await?;
+        let read = |row: &SqliteRow| {
+            let away: i64 = row.try_get("away")?;
+            Ok((row.try_get("tenant")?, away.unsigned_abs()))
+        };
+        rows.iter().map(read).collect()
+    }
+
     pub(super) async fn registered(
         &self,
         wanted: &Registration,

@@ -246,6 +246,10 @@ impl Store for Sqlite {
         })
     }
 
+    fn away(&self, now: i64) -> Stored<'_, Vec<(String, u64)>> {
+        Box::pin(self.away_counts(now))
+    }
+
     fn came<'a>(&'a self, arrival: &'a Arrival, now: i64) -> Stored<'a, bool> {
         Box::pin(self.arrived(arrival, now))
     }
