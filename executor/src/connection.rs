@@ -294,6 +294,7 @@ impl<W: Wire> Connection<W> {
 
     fn handle(&mut self, message: &Text) -> Result<(), End> {
         tracing::trace!(bytes = message.len(), "message received");
+        self.server.carried(message.len());
         match rpc::parse(message, &Limits::default()) {
             Err(error) => self.outbox.push(dispatch::refusal(
                 &RequestId::UNKNOWN,
@@ -480,6 +481,7 @@ impl<W: Wire> Connection<W> {
         if bytes > 0 {
             self.rhythm.broken();
         }
+        self.server.carried(bytes);
         Ok(bytes > 0)
     }
 

@@ -123,6 +123,7 @@ fn bridge() -> anyhow::Result<Option<ExitCode>> {
 }
 
 fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<u8> {
+    os::keep_memory();
     let cwd = cwd()?;
     let log = match &settings.listen {
         Listen::Background(socket) => {

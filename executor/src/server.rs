@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farstep_protocol::method::environment::DURABLE_SESSIONS;
@@ -32,6 +33,9 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// a session takes to be opened.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Messages from here on leave memory behind that is worth giving back.
+const LARGE_BYTES_MIN: usize = 64 * 1024;
+
 /// Large messages of all connections together, in bytes. As much again may be decoded from them,
 /// which makes the 512 MiB of SR-26. Beyond it a large message is refused and its connection ends.
 pub(crate) const MESSAGE_BYTES_IN_ALL_MAX: usize = 256 * 1024 * 1024;
@@ -52,6 +56,10 @@ pub struct Server {
     messages: Budget,
     /// Wakes [`Server::slim_down`].
     news: Notify,
+    /// A session was opened or resumed, or the executor has just started.
+    opened: AtomicBool,
+    /// Something large was read or written.
+    worked: AtomicBool,
     audit: Audit,
     metrics: Metrics,
 }
@@ -92,6 +100,8 @@ impl Server {
             session_retention_max: settings.session_retention_max(),
             messages: Budget::new(MESSAGE_BYTES_IN_ALL_MAX),
             news: Notify::new(),
+            opened: AtomicBool::new(true),
+            worked: AtomicBool::new(false),
             audit,
             metrics: Metrics::new(dispatch::methods()),
         })
@@ -114,21 +124,41 @@ impl Server {
     }
 
     /// Gives back what the start, and then each opening of a session, took of memory for reading
-    /// this program, as soon as nobody else comes, until the executor stops.
+    /// this program, and what large messages took, as soon as nobody else comes with any, until the
+    /// executor stops.
     pub async fn slim_down(&self) -> Infallible {
         loop {
             while tokio::time::timeout(PAUSE, self.news.notified())
                 .await
                 .is_ok()
             {}
-            os::give_back_program();
+            if self.worked.swap(false, Ordering::Relaxed) {
+                // Whoever is still at it says so again.
+                continue;
+            }
+            if self.opened.swap(false, Ordering::Relaxed) {
+                os::give_back_program();
+            }
+            os::give_back_memory();
             self.news.notified().await;
         }
     }
 
     /// A session was opened or resumed.
     pub(crate) fn attached(&self) {
+        self.opened.store(true, Ordering::Relaxed);
         self.news.notify_one();
+    }
+
+    /// A message of so many bytes was read or written.
+    pub(crate) fn carried(&self, bytes: usize) {
+        // Looked at first: it is true nearly always where it matters, and then nothing is shared.
+        if bytes >= LARGE_BYTES_MIN
+            && !self.worked.load(Ordering::Relaxed)
+            && !self.worked.swap(true, Ordering::Relaxed)
+        {
+            self.news.notify_one();
+        }
     }
 
     /// Kills every process, waits until they are gone, within a grace, and then for the audit log.

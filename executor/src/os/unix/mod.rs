@@ -9,6 +9,7 @@ pub mod files;
 mod harden;
 mod input;
 mod local;
+mod memory;
 mod notices;
 mod output;
 mod pipe;
@@ -41,6 +42,7 @@ pub use local::{
     FolderLock, HAS_LOCAL_SOCKETS, LocalListener, LocalStream, SocketFolder, bytes_of, here,
     text_of, user_name_of_sockets,
 };
+pub use memory::{give_back_memory, keep_memory};
 pub use notices::FolderNotices;
 pub use output::{Output, READ_MAX};
 pub use private::{is_at, make_private_folder, open_private_file, try_lock, unlock};

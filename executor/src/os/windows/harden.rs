@@ -28,3 +28,9 @@ pub fn harden() {
 
 /// Nothing: the system takes back by itself what is not used.
 pub fn give_back_program() {}
+
+/// Nothing: the allocator is the system's own.
+pub fn keep_memory() {}
+
+/// Nothing: what is freed is the system's.
+pub fn give_back_memory() {}

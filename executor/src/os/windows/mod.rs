@@ -34,7 +34,7 @@ pub use facts::{
     CORE_VARIABLES, Shell, VARIABLES_IGNORE_CASE, default_shell, fallback_folders, home_folder,
     host_name, os_name, state_folder,
 };
-pub use harden::{give_back_program, harden};
+pub use harden::{give_back_memory, give_back_program, harden, keep_memory};
 pub use input::Input;
 pub use job::{Lineage, keep_house};
 pub use local::{
