@@ -17,6 +17,7 @@ mod files;
 mod http;
 mod names;
 mod notes;
+mod pieces;
 mod process;
 mod record;
 mod sandbox;
@@ -61,6 +62,7 @@ pub(crate) use http::{
 pub(crate) use names::{is_known, methods};
 use names::{known, place_of};
 use notes::Notes;
+pub(crate) use pieces::{Pieces, TornError};
 pub(crate) use process::{PROCESS_ID_BYTES_MAX, SNAPSHOT_SCOPE_BYTES_MAX, WRITE_ID_BYTES_MAX};
 
 /// What became of a request.

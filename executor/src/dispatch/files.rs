@@ -2,6 +2,7 @@
 //! them changes something.
 
 use std::borrow::Cow;
+use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use farstep_protocol::method::fs::{
 use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
 
-use super::{Answer, Calls, Job, Member, Outcome, content, reply, sandbox, settle};
+use super::{
+    Answer, Calls, Effect, Finished, Job, Member, Outcome, Reply, content, reply, sandbox, settle,
+};
 use crate::audit::Event;
 use crate::errors;
 use crate::fs::{
@@ -68,20 +71,40 @@ impl Calls {
             None
         };
         let begun = in_place
-            .map(|_permission| begin_read(&id, &path, links))
+            .map(|_permission| self.begin_read(&id, &path, links))
             .transpose()?;
-        match begun {
-            Some(Begun::Answer(text)) => Ok(Answer::Now(text)),
-            begun => {
-                let ticket = self.next_ticket();
-                let admit = self.paths.admit(ticket, access);
-                let job = match begun {
-                    Some(Begun::Large(file)) => read_job(id, path, move |_| Ok(file)),
-                    _ => read_job(id, path, move |path| open(path, links)),
-                };
-                Ok(self.in_turn(ticket, admit, job))
-            }
+        if let Some(Begun::Answer(Reply::Whole(text))) = begun {
+            return Ok(Answer::Now(text));
         }
+        let ticket = self.next_ticket();
+        let admit = self.paths.admit(ticket, access);
+        let job = match begun {
+            // Nothing was in the way of it.
+            Some(Begun::Answer(reply)) => {
+                let effect = Effect::Path(ticket);
+                return Ok(Answer::Later(Box::pin(ready(Finished { reply, effect }))));
+            }
+            Some(Begun::Large(file)) => read_job(id, path, move |_| Ok(file)),
+            None => read_job(id, path, move |path| open(path, links)),
+        };
+        Ok(self.in_turn(ticket, admit, job))
+    }
+
+    /// Opens a file, and begins to answer with it if that takes no longer than a small one does.
+    fn begin_read(&self, id: &RequestId, path: &Path, links: Links) -> Result<Begun, RpcError> {
+        let file = open(path, links)?;
+        // One that claims to be empty may be any amount of `/proc`.
+        if (1..=IN_PLACE_BYTES_MAX as u64).contains(&file.size()) {
+            let text = content::whole(id, path, file).map_err(|error| errors::file(&error))?;
+            return Ok(Begun::Answer(text.into()));
+        }
+        if file.size() > content::WHOLE_BYTES_MAX as u64
+            && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
+        {
+            let begun = content::answer(id, path.to_owned(), file, place);
+            return Ok(Begun::Answer(begun.map_err(|error| errors::file(&error))?));
+        }
+        Ok(Begun::Large(file))
     }
 
     pub(super) fn write_file(
@@ -433,20 +456,9 @@ impl fs::Content for Encoded {
 
 /// A file that was opened in place.
 enum Begun {
-    /// Small enough to be read there too.
-    Answer(Text),
+    /// Small enough to be read there too, or its beginning was.
+    Answer(Reply),
     Large(ReadFile),
-}
-
-fn begin_read(id: &RequestId, path: &Path, links: Links) -> Result<Begun, RpcError> {
-    let file = open(path, links)?;
-    // One that claims to be empty may be any amount of `/proc`.
-    if (1..=IN_PLACE_BYTES_MAX as u64).contains(&file.size()) {
-        let text = content::whole(id, path, file).map_err(|error| errors::file(&error))?;
-        Ok(Begun::Answer(text))
-    } else {
-        Ok(Begun::Large(file))
-    }
 }
 
 fn open(path: &Path, links: Links) -> Result<ReadFile, RpcError> {
