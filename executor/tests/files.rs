@@ -79,6 +79,13 @@ impl Executor {
         Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
     }
 
+    /// What it has resident that no file is behind, in KiB, or `None` where the system does not say.
+    fn anonymous_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -173,6 +180,8 @@ fn a_killed_executor_leaves_the_old_or_the_new() {
 }
 
 const MIB: usize = 1 << 20;
+/// How long something that is to happen may take before it counts as missing.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn memory_stays_bounded_however_large_a_file_is() {
@@ -302,4 +311,56 @@ fn zeros_are_told_by_their_number_to_who_asks_for_it() {
         read(json!({"handleId": "h", "offset": 10, "len": 2, "farstepZeros": true})),
         json!({"chunk": "", "eof": true})
     );
+}
+
+#[test]
+fn large_blocks_are_answered_in_the_order_they_were_asked_for() {
+    const BLOCKS: usize = 48;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len((BLOCKS * MIB) as u64).unwrap();
+    let mut executor = Executor::start();
+    executor.call(
+        "fs/open",
+        json!({"handleId": "h", "path": uri(file.path())}),
+    );
+    for block in 0..BLOCKS {
+        // Larger and smaller ones in turn: the smaller would be finished first.
+        let len = MIB / (1 + block % 8);
+        let at = json!({"handleId": "h", "offset": block * MIB, "len": len});
+        let request = json!({"id": block, "method": "fs/readBlock", "params": at});
+        writeln!(executor.input, "{request}").unwrap();
+    }
+    for block in 0..BLOCKS {
+        let answer: Value = serde_json::from_str(&executor.answer()).unwrap();
+        assert_eq!(answer["id"], block);
+    }
+}
+
+#[test]
+fn what_large_answers_took_is_given_back() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(16 * MIB as u64).unwrap();
+    let mut executor = Executor::start();
+    executor.call("environment/status", json!({}));
+    let Some(before) = executor.anonymous_kib() else {
+        return;
+    };
+    executor.call(
+        "fs/open",
+        json!({"handleId": "h", "path": uri(file.path())}),
+    );
+    for block in 0..16 {
+        let at = json!({"handleId": "h", "offset": block * MIB, "len": MIB});
+        executor.post("fs/readBlock", at);
+    }
+    for _ in 0..16 {
+        assert!(executor.pass() > MIB / 3 * 4);
+    }
+    let begun = Instant::now();
+    let mut grown = u64::MAX;
+    while grown > 1024 {
+        assert!(begun.elapsed() < PATIENCE, "it keeps {grown} KiB");
+        executor.call("environment/status", json!({}));
+        grown = executor.anonymous_kib().unwrap().saturating_sub(before);
+    }
 }

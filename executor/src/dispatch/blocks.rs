@@ -1,6 +1,9 @@
 //! The `fs/` methods on open files. Handles belong to the connection and end with it.
 
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use farstep_protocol::frame;
@@ -10,6 +13,7 @@ use farstep_protocol::method::fs::{
 };
 use farstep_protocol::rpc::{RequestId, RpcError};
 use farstep_transport::Text;
+use tokio::sync::oneshot;
 
 use super::files::IN_PLACE_BYTES_MAX;
 use super::{
@@ -17,7 +21,7 @@ use super::{
 };
 use crate::errors;
 use crate::fs::{Access, Admit, Handle, HandleError, Mode, Reach, Reservation, Ticket};
-use crate::pool;
+use crate::pool::{self, Lost, Place};
 
 /// A file to be opened once nothing before it changes it.
 pub(super) struct Opening {
@@ -120,16 +124,22 @@ impl Calls {
     ) -> Result<Answer, RpcError> {
         let (offset, len, zeros) = (params.offset, params.len, params.zeros);
         let is_small = len <= IN_PLACE_BYTES_MAX as u64;
-        self.on_handle(id, &params.handle_id, is_small, move |id, handle| {
-            let block = handle.read_block(offset, len)?;
-            let mut out = String::new();
-            if zeros && !block.bytes.is_empty() && block.bytes.iter().all(|byte| *byte == 0) {
-                frame::read_zeros_reply(&mut out, id, block.bytes.len() as u64, block.eof);
-            } else {
-                frame::read_block_reply(&mut out, id, &block.bytes, block.eof);
-            }
-            Ok(out.into())
-        })
+        self.on_handle(
+            id,
+            &params.handle_id,
+            is_small,
+            Order::Asked,
+            move |id, handle| {
+                let block = handle.read_block(offset, len)?;
+                let mut out = String::new();
+                if zeros && !block.bytes.is_empty() && block.bytes.iter().all(|byte| *byte == 0) {
+                    frame::read_zeros_reply(&mut out, id, block.bytes.len() as u64, block.eof);
+                } else {
+                    frame::read_block_reply(&mut out, id, &block.bytes, block.eof);
+                }
+                Ok(out.into())
+            },
+        )
     }
 
     pub(super) fn write_block(
@@ -141,14 +151,20 @@ impl Calls {
         let offset = params.offset;
         let is_small = params.chunk.len() <= IN_PLACE_BYTES_MAX;
         let chunk = Member::of(message, params.chunk);
-        self.on_handle(id, &params.handle_id, is_small, move |id, handle| {
-            // One piece at most: decoding it also tells whether it is base64.
-            let Some(bytes) = chunk.decoded() else {
-                return Ok(refusal(id, &errors::base64("chunk")));
-            };
-            handle.write_block(offset, bytes.as_slice())?;
-            Ok(reply(id, &Empty {}))
-        })
+        self.on_handle(
+            id,
+            &params.handle_id,
+            is_small,
+            Order::Any,
+            move |id, handle| {
+                // One piece at most: decoding it also tells whether it is base64.
+                let Some(bytes) = chunk.decoded() else {
+                    return Ok(refusal(id, &errors::base64("chunk")));
+                };
+                handle.write_block(offset, bytes.as_slice())?;
+                Ok(reply(id, &Empty {}))
+            },
+        )
     }
 
     pub(super) fn close(&mut self, id: RequestId, params: HandleId) -> Result<Answer, RpcError> {
@@ -158,13 +174,15 @@ impl Calls {
         Ok(Answer::Now(reply(&id, &Empty {})))
     }
 
-    /// Runs `work` on an open file. Blocks are positional, so they need no order among each other.
+    /// Runs `work` on an open file. Blocks are positional, so they need no order among each other; it
+    /// only spares whoever reads a file to put them in theirs.
     fn on_handle(
         &mut self,
         id: RequestId,
         handle_id: &str,
         is_small: bool,
-        work: impl FnOnce(&RequestId, &Handle) -> Result<Text, HandleError> + Send + 'static,
+        order: Order,
+        work: impl FnOnce(&RequestId, &Handle) -> Done + Send + 'static,
     ) -> Result<Answer, RpcError> {
         let handle = self
             .handles
@@ -178,10 +196,16 @@ impl Calls {
             return Ok(Answer::Now(settle(&id, outcome(done))));
         }
         let (places, handle_id) = (Arc::clone(&self.places), Box::from(handle_id));
+        let told = match order {
+            Order::Asked => self.lined_up(&id, &handle, work),
+            Order::Any => {
+                let working = (id.clone(), Arc::clone(&handle));
+                let done = pool::run(places, move |_place| work(&working.0, &working.1));
+                Box::pin(done) as Pin<Box<dyn Future<Output = _> + Send>>
+            }
+        };
         Ok(Answer::Later(Box::pin(async move {
-            let working = (id.clone(), Arc::clone(&handle));
-            let done = pool::run(places, move |_place| work(&working.0, &working.1)).await;
-            let done = match done {
+            let done = match told.await {
                 Ok(done) => done,
                 Err(lost) => {
                     return Finished {
@@ -201,13 +225,67 @@ impl Calls {
             }
         })))
     }
+
+    /// Has `work` done behind what was asked of the handle before.
+    fn lined_up(
+        &self,
+        id: &RequestId,
+        handle: &Arc<Handle>,
+        work: impl FnOnce(&RequestId, &Handle) -> Done + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Result<Done, Lost>> + Send>> {
+        let (tell, told) = oneshot::channel();
+        let id = id.clone();
+        let is_first = handle.line_up(move |handle| {
+            // Whoever asked may be gone.
+            if !tell.is_closed() {
+                let done = catch_unwind(AssertUnwindSafe(|| work(&id, handle)));
+                // As above.
+                let _ = tell.send(done.map_err(|_| Lost));
+            }
+        });
+        if is_first {
+            let handle = Arc::clone(handle);
+            match Arc::clone(&self.places).try_acquire_owned() {
+                Ok(place) => drop(tokio::task::spawn_blocking(move || {
+                    work_off(&handle, place);
+                })),
+                // Not by the call that waits: the others' must be done even if it is withdrawn.
+                Err(_) => drop(tokio::spawn(pool::run(
+                    Arc::clone(&self.places),
+                    move |place| work_off(&handle, place),
+                ))),
+            }
+        }
+        Box::pin(async { told.await.unwrap_or(Err(Lost)) })
+    }
+}
+
+/// What a call on a handle comes to.
+type Done = Result<Text, HandleError>;
+
+/// In which order large blocks are done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// As they were asked for.
+    Asked,
+    Any,
+}
+
+/// Does what was lined up, in shifts: others wait for a thread, maybe.
+fn work_off(handle: &Arc<Handle>, place: Place) {
+    if handle.work_off() {
+        let handle = Arc::clone(handle);
+        tokio::task::spawn_blocking(move || work_off(&handle, place));
+    } else {
+        drop(place);
+    }
 }
 
 /// Whether the file itself failed: after that nobody knows where it stands.
-fn failed(done: &Result<Text, HandleError>) -> bool {
+fn failed(done: &Done) -> bool {
     matches!(done, Err(HandleError::File(_)))
 }
 
-fn outcome(done: Result<Text, HandleError>) -> Outcome {
+fn outcome(done: Done) -> Outcome {
     done.map_err(|error| errors::handle(&error))
 }

@@ -8,6 +8,8 @@
 //!   get ──────▶ Handle::read_block / write_block (blocking) ──▶ discard if the file failed
 //! ```
 
+mod line;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -18,6 +20,7 @@ use super::error::{Cause, FsError};
 use super::write::Content;
 use super::{read, write};
 use crate::os::files::{self, Links};
+use line::Line;
 
 /// Files a connection may hold open. One more is refused before the file is touched.
 pub const HANDLES_MAX: usize = 128;
@@ -161,6 +164,8 @@ pub struct Handle {
     mode: Mode,
     /// One block is written at a time. The system sees to that too, but lets the others spin.
     turn: Mutex<()>,
+    /// Large blocks to be read.
+    line: Line,
 }
 
 /// What was read, and whether the file ended before as much as was asked for.
@@ -191,7 +196,21 @@ impl Handle {
             file: file.map_err(|cause| cause.at("open", path))?,
             mode,
             turn: Mutex::new(()),
+            line: Line::default(),
         })
+    }
+
+    /// Has `work` done behind what was asked for before. True if nobody is at it: somebody has to call
+    /// [`Handle::work_off`] until it is false then.
+    #[must_use]
+    pub fn line_up(&self, work: impl FnOnce(&Handle) + Send + 'static) -> bool {
+        self.line.join(work)
+    }
+
+    /// Does what was lined up. True if something is left.
+    #[must_use]
+    pub fn work_off(&self) -> bool {
+        self.line.work_off(self)
     }
 
     /// Reads a block. After [`HandleError::File`] the handle is to be discarded.

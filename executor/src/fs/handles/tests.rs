@@ -235,3 +235,31 @@ fn an_update_keeps_what_is_there_and_can_cut_it_or_fill_it_up_first() {
     assert_eq!(update(Some(3), 4, b"x"), b"hal\0x");
     assert_eq!(update(Some(6), 0, b"H"), b"Hal\0x\0");
 }
+
+#[test]
+fn what_is_lined_up_is_done_in_order_by_one_at_a_time() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let handle = Arc::new(Handle::open(file.path(), Mode::Read).unwrap());
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let line_up = |number: usize| {
+        let (done, same) = (Arc::clone(&done), Arc::clone(&handle));
+        handle.line_up(move |handle| {
+            assert!(std::ptr::eq(handle, &*same));
+            done.lock().unwrap().push(number);
+        })
+    };
+    assert!(line_up(0));
+    for number in 1..70 {
+        assert!(!line_up(number));
+    }
+    // Whoever does it makes way for others now and then.
+    assert!(handle.work_off());
+    assert!((1..70).contains(&done.lock().unwrap().len()) && !line_up(70));
+    while handle.work_off() {}
+    assert!(done.lock().unwrap().iter().copied().eq(0..=70));
+    assert!(line_up(71) && !handle.work_off());
+    assert_eq!(
+        (done.lock().unwrap().len(), Arc::strong_count(&handle)),
+        (72, 1)
+    );
+}
