@@ -23,6 +23,7 @@ mod record;
 mod sandbox;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -54,7 +55,6 @@ use crate::surroundings::Surroundings;
 use crate::trace::TraceContext;
 use crate::watch::Awaited;
 use blocks::Opening;
-pub(crate) use content::{Pieces, TornError};
 use http::Streamed;
 pub(crate) use http::{
     DELTA_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_AT_ONCE, RequestError, STREAMS_MAX,
@@ -511,16 +511,30 @@ pub(crate) fn refusal(id: &RequestId, error: &RpcError) -> Text {
 }
 
 pub(crate) fn reply<T: Serialize + ?Sized>(id: &RequestId, result: &T) -> Text {
-    let mut out = String::new();
-    frame::reply(&mut out, id, result);
-    out.into()
+    small(|out| frame::reply(out, id, result))
 }
 
 /// A reply whose result is JSON already.
 fn raw_reply(id: &RequestId, result: &str) -> Text {
-    let mut out = String::with_capacity(result.len() + REPLY_FRAME_BYTES);
-    frame::reply_with(&mut out, id, |out| out.push_str(result));
-    out.into()
+    small(|out| frame::reply_with(out, id, |out| out.push_str(result)))
+}
+
+/// A short text, in memory of exactly its size: it is put together where the one before was.
+fn small(write: impl FnOnce(&mut String)) -> Text {
+    /// What is kept of it.
+    const SCRATCH_BYTES_MAX: usize = 4 * 1024;
+    thread_local! {
+        static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
+    }
+    let mut out = SCRATCH.take();
+    out.clear();
+    write(&mut out);
+    if out.capacity() > SCRATCH_BYTES_MAX {
+        return out.into();
+    }
+    let text = Text::from(out.as_str());
+    SCRATCH.set(out);
+    text
 }
 
 /// A reply whose result `write` appends as JSON.
@@ -563,9 +577,6 @@ impl Member {
         }
     }
 }
-
-/// What surrounds a result when the id is a number.
-const REPLY_FRAME_BYTES: usize = 40;
 
 impl fmt::Debug for Calls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
