@@ -83,13 +83,20 @@ impl Charge {
         if self.bytes == 0 {
             return text;
         }
-        let charge = std::mem::replace(self, self.budget.open());
-        let bytes = Bytes::from_owner(Charged {
-            bytes: text.clone().into(),
-            _charge: charge,
-        });
         // It was text before, so it is again.
-        Text::try_from(bytes).unwrap_or(text)
+        Text::try_from(self.tie_bytes(text.clone().into())).unwrap_or(text)
+    }
+
+    /// The same before anybody has looked whether it is text, which takes time where it is large.
+    pub(crate) fn tie_bytes(&mut self, bytes: Bytes) -> Bytes {
+        if self.bytes == 0 {
+            return bytes;
+        }
+        let charge = std::mem::replace(self, self.budget.open());
+        Bytes::from_owner(Charged {
+            bytes,
+            _charge: charge,
+        })
     }
 }
 

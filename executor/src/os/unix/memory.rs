@@ -8,7 +8,7 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn keep_memory() {
     /// What is free at the end of one of the allocator's heaps: the pieces of an answer on their way.
-    const KEPT_BYTES_MAX: libc::c_int = 4 * 1024 * 1024;
+    const KEPT_BYTES_MAX: libc::c_int = 16 * 1024 * 1024;
     /// What is larger has memory of its own. A block of 1 MiB in base64 is not.
     const SHARED_BYTES_MAX: libc::c_int = 2 * 1024 * 1024;
     // Why at all: there is no safe call for these settings.

@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
@@ -142,13 +142,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         };
         let text = match read {
             Ok(0) => return Poll::Ready(None),
-            Ok(_) if large.is_text => Text::try_from(bytes)
+            // Tied first: whether it is text is found out once.
+            Ok(_) if large.is_text => Text::try_from(self.settle_bytes(bytes))
                 .map_err(|error| broken(tungstenite::Error::Utf8(error.to_string()))),
-            Ok(_) => Text::try_from(bytes).map_err(|_| WireError::NotText),
+            Ok(_) => Text::try_from(self.settle_bytes(bytes)).map_err(|_| WireError::NotText),
             Err(error) if error.kind() == OVERLOADED => Err(WireError::Overloaded),
             Err(error) => Err(WireError::Io(error)),
         };
-        Poll::Ready(Some(text.map(|text| self.settle(text))))
+        Poll::Ready(Some(text))
     }
 
     /// Reads until the large message is whole; 0 at the end of the connection.
@@ -186,6 +187,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         match charge.is_none_or(|charge| charge.cover(self.arrived)) {
             true => Ok(()),
             false => Err(OVERLOADED.into()),
+        }
+    }
+
+    fn settle_bytes(&mut self, bytes: Bytes) -> Bytes {
+        self.arrived = 0;
+        match &mut self.charge {
+            Some(charge) => charge.tie_bytes(bytes),
+            None => bytes,
         }
     }
 
