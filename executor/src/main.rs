@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     if let Some(status) = os::guard() {
         return status;
     }
+    os::keep_memory();
     os::harden();
     os::raise_descriptor_limit();
     let mut args = Args::parse();
@@ -123,7 +124,6 @@ fn bridge() -> anyhow::Result<Option<ExitCode>> {
 }
 
 fn run(settings: Settings, log_format: LogFormat) -> anyhow::Result<u8> {
-    os::keep_memory();
     let cwd = cwd()?;
     let log = match &settings.listen {
         Listen::Background(socket) => {

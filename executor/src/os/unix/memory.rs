@@ -4,17 +4,22 @@
 //! are some hundred KiB of it. An answer of a few such pieces is then built in memory that is new
 //! each time, and the system takes longer to make a page than we take to fill it.
 
-/// Keeps freed memory for the next answer, until [`give_back_memory`].
+/// Keeps freed memory for the next answer, until [`give_back_memory`]. To be called before there are
+/// threads.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn keep_memory() {
-    /// What is free at the end of one of the allocator's heaps: the pieces of an answer on their way.
+    /// What is free at the end of the heap: the large answers and requests of a connection at once.
     const KEPT_BYTES_MAX: libc::c_int = 16 * 1024 * 1024;
     /// What is larger has memory of its own. A block of 1 MiB in base64 is not.
     const SHARED_BYTES_MAX: libc::c_int = 2 * 1024 * 1024;
+    // One heap, for nothing gives back the end of any but the first. It is not noticed: small pieces
+    // have a store in each thread, and few threads allocate large ones.
+    //
     // Why at all: there is no safe call for these settings.
-    // Why sound: both take a number and may be called at any time; what was allocated before stays.
+    // Why sound: all three take a number and may be called at any time.
     #[expect(unsafe_code, reason = "settings of the allocator")]
     unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
         libc::mallopt(libc::M_MMAP_THRESHOLD, SHARED_BYTES_MAX);
     }
