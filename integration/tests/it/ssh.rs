@@ -458,3 +458,37 @@ async fn a_trial_run_puts_nothing_anywhere() -> Result<()> {
     ensure!(placed(&sshd).is_err() && !Path::new(&lab.home()).join("environments.toml").exists());
     Ok(())
 }
+
+/// A real one, where mounts of one's own are allowed; what `head` says of it is above.
+#[tokio::test]
+async fn a_disk_that_is_full_there_is_told_as_that() -> Result<()> {
+    let mut unshare = std::process::Command::new("unshare");
+    let mounts = unshare
+        .args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"])
+        .output();
+    if !sshd_is_here() || !mounts.is_ok_and(|done| done.status.success()) {
+        eprintln!("no sshd, or nobody may mount anything here");
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let folder = lab.folder("without-head")?;
+    shell_script(&folder.join("head"), "exit 1")?;
+    for (name, path) in [
+        ("head", String::new()),
+        ("dd", format!("{}:", folder.display())),
+    ] {
+        let force = format!(
+            "PATH={path}$PATH exec unshare -m sh -c 'mount -t tmpfs -o size=64k none \"$HOME\" && \
+             eval \"$SSH_ORIGINAL_COMMAND\"'"
+        );
+        let sshd = Sshd::start(&lab, name, &force).await?;
+        let refused = told(&lab, &sshd, &["ssh", "box", "--", "true"]).await?;
+        for words in [
+            "No space left on device",
+            "make room in the home folder there",
+        ] {
+            ensure!(refused.contains(words), "{name}: {refused}");
+        }
+    }
+    Ok(())
+}

@@ -40,7 +40,7 @@ esac 2>/dev/null | tr -c 0-9a-f " "; };
 is() { case " $(sum "$1") " in *" $want "*) return 0 ;; esac; return 1; };
 g=dd;
 [ "$(printf abc | head -c 2 2>/dev/null)" = ab ] && g=head;
-take() { if [ $g = head ]; then head -c "$size"; else dd bs=1 count="$size" 2>/dev/null; fi; };
+take() { if [ $g = head ]; then head -c "$size"; else dd bs=1 count="$size"; fi; };
 say hello "${s:-unknown}" "${a:-unknown}" "$l" "$h" "$u";
 read -r verb name size want || exit 0;
 [ "$verb" = use ] || exit 0;
