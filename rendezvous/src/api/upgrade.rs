@@ -86,17 +86,17 @@ pub(super) async fn upgrade(
             };
             let served = node.served.clone();
             served.spawn(async move {
-                if let Some((carrier, read)) = opened(upgrade).await {
-                    carrier.share();
-                    executor(node, linked, request, split(carrier, &read)).await;
+                if let Some(opened) = opened(upgrade).await {
+                    opened.0.share();
+                    executor(node, linked, request, websocket(opened)).await;
                 }
             });
             answer
         }
         Ok(Permitted::Harness(link, held)) => {
             node.served.spawn(async move {
-                if let Some((carrier, read)) = opened(upgrade).await {
-                    harness(link, held, wants_notice, split(carrier, &read)).await;
+                if let Some(opened) = opened(upgrade).await {
+                    harness(link, held, wants_notice, websocket(opened)).await;
                 }
             });
             answer
@@ -116,6 +116,11 @@ async fn opened(upgrade: OnUpgrade) -> Option<(Carrier, Bytes)> {
     let upgraded = upgrade.await.ok()?;
     let parts = Upgraded::downcast::<TokioIo<Carrier>>(upgraded).ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// What was read is let go here: however little it is, it holds all the memory HTTP was read into.
+fn websocket((carrier, read): (Carrier, Bytes)) -> WebSocket {
+    split(carrier, &read)
 }
 
 /// Which end it wanted to be, for counting.
