@@ -278,6 +278,11 @@ impl Environment {
         Some(health::look(&executor, limit, &self.seen).await)
     }
 
+    /// What its entry demands of the machine.
+    pub(crate) fn terms(&self) -> &Arc<Terms> {
+        &self.tasks.terms
+    }
+
     /// A connection of its own for somebody who speaks the protocol himself.
     pub(crate) async fn passage(&self, deadline: Instant) -> Result<Passage, ConnectError> {
         if self.tasks.stop.is_cancelled() {

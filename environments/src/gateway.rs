@@ -5,12 +5,14 @@
 //!   client ──▶ door: one request, refused or let in ──▶ bridge ◀──▶ connection of its own
 //! ```
 //!
-//! Every client has its own connection to the executor, and so its own session. Nothing here speaks
-//! the protocol: messages pass as they are, also the one that takes a session up again. When one
+//! Every client has its own connection to the executor, and so its own session. Messages pass as they
+//! are, also the one that takes a session up again, unless the entry demands something of its machine or
+//! of what is started there: then the gateway reads along and sees to that. When one
 //! side ends the other is ended too, and a client that comes back resumes what the executor kept.
 
 mod bridge;
 mod door;
+mod keeper;
 mod watch;
 
 use std::io;

@@ -47,6 +47,7 @@ pub use gateway::{Gateway, GatewayAccess, GatewayError};
 pub use known::{KNOWN_HOSTS, KeyKind, KnownError, KnownHost, KnownHosts};
 pub use registry::{Conditions, LocalExecutor, Registry};
 pub use snapshot::{Snapshot, SnapshotEntry, SnapshotState};
+pub use terms::{admits, starting_folder};
 pub use trace::TraceSource;
 
 /// How a connection is secured, as a [`Fact`] tells it.

@@ -9,12 +9,13 @@
 
 mod confine;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use farstep_path_uri::PathUri;
 use farstep_protocol::method::environment::EnvironmentInfo;
 use farstep_protocol::method::fs;
-use farstep_protocol::method::process::{Inherit, StartParams};
+use farstep_protocol::method::process::{EnvPolicy, Inherit, StartParams};
 use farstep_protocol::method::sandbox::SandboxContext;
 
 use crate::config::{Entry, EnvironmentVariables, Health, Os, Profile, Transport};
@@ -73,6 +74,39 @@ impl Terms {
         self.health
     }
 
+    /// Whether there is anything to keep to, beside the profile and the pulse.
+    pub(crate) fn binds(&self) -> bool {
+        let demands = self.os.is_some() || self.arch.is_some() || self.variables.is_some();
+        demands || self.cwd.is_some() || !self.roots.is_empty()
+    }
+
+    /// The folders that somebody keeps to who is held to the roots: the working folder is one of them.
+    pub(crate) fn workspace(&self) -> Vec<PathUri> {
+        let mut workspace = self.roots.clone();
+        let is_new = |cwd: &&PathUri| !admits(&self.roots, cwd);
+        if !workspace.is_empty() {
+            workspace.extend(self.cwd.iter().filter(is_new).cloned());
+        }
+        workspace
+    }
+
+    /// Where commands start on a machine that would start them at `reported`, if not there.
+    pub(crate) fn folder(&self, reported: Option<&PathUri>) -> Option<&PathUri> {
+        starting_folder(self.cwd.as_ref(), &self.roots, reported)
+    }
+
+    /// Gives a process the entry's variables. Whether there are any.
+    pub(crate) fn equip(
+        &self,
+        env: &mut BTreeMap<String, String>,
+        policy: Option<&mut EnvPolicy>,
+    ) -> bool {
+        if let Some(variables) = &self.variables {
+            equip(variables, env, policy);
+        }
+        self.variables.is_some()
+    }
+
     /// What holds for a connection to the machine that describes itself so.
     pub(crate) fn agree(&self, info: &mut EnvironmentInfo) -> Result<Manner, ConnectError> {
         self.is_meant(info)?;
@@ -90,7 +124,8 @@ impl Terms {
         })
     }
 
-    fn is_meant(&self, info: &EnvironmentInfo) -> Result<(), ConnectError> {
+    /// Whether it is the machine that the entry is about.
+    pub(crate) fn is_meant(&self, info: &EnvironmentInfo) -> Result<(), ConnectError> {
         let os = self.os.map(Os::as_str);
         // Nobody can be held to what they do not say.
         if let (Some(said), Some(found)) = (os, &info.platform_os)
@@ -114,6 +149,48 @@ impl Terms {
             roots => roots.to_vec(),
         }
     }
+}
+
+/// Where commands start on a machine that would start them at `reported`, if not there: where the entry
+/// says, and inside its roots.
+pub fn starting_folder<'a>(
+    cwd: Option<&'a PathUri>,
+    roots: &'a [PathUri],
+    reported: Option<&PathUri>,
+) -> Option<&'a PathUri> {
+    let is_inside = || reported.is_some_and(|path| admits(roots, path));
+    match cwd {
+        Some(cwd) => Some(cwd),
+        None if is_inside() => None,
+        None => roots.first(),
+    }
+}
+
+/// Whether `path` is one of `roots` or lies below one, by its name alone.
+pub fn admits(roots: &[PathUri], path: &PathUri) -> bool {
+    roots.iter().any(|root| root.contains(path))
+}
+
+/// The entry's variables win over those of whoever starts a process: a person wrote them for this
+/// machine.
+fn equip(
+    variables: &EnvironmentVariables,
+    env: &mut BTreeMap<String, String>,
+    policy: Option<&mut EnvPolicy>,
+) {
+    let EnvironmentVariables { set, pass, unset } = variables;
+    if let Some(policy) = policy {
+        if let Some(pass) = pass {
+            // Without a name in it the list would let everything through.
+            match pass.is_empty() {
+                true => policy.inherit = Inherit::None,
+                false => policy.include_only.clone_from(pass),
+            }
+        }
+        policy.exclude.extend(unset.iter().flatten().cloned());
+    }
+    let set = set.iter().flat_map(|set| &set.0);
+    env.extend(set.map(|(name, value)| (name.clone(), value.clone())));
 }
 
 fn other(key: &'static str, said: &str, found: &str) -> ConnectError {
@@ -154,28 +231,14 @@ impl Manner {
         self.sandbox.clone()
     }
 
-    /// What a process is started with. The entry's variables win over those of whoever starts it:
-    /// a person wrote them for this machine.
+    /// What a process is started with.
     pub(crate) fn apply(&self, mut params: StartParams) -> StartParams {
         if params.sandbox.is_none() {
             params.sandbox = self.sandbox();
         }
-        let Some(EnvironmentVariables { set, pass, unset }) = &self.variables else {
-            return params;
-        };
-        if let Some(policy) = &mut params.env_policy {
-            if let Some(pass) = pass {
-                // Without a name in it the list would let everything through.
-                match pass.is_empty() {
-                    true => policy.inherit = Inherit::None,
-                    false => policy.include_only.clone_from(pass),
-                }
-            }
-            policy.exclude.extend(unset.iter().flatten().cloned());
+        if let Some(variables) = &self.variables {
+            equip(variables, &mut params.env, params.env_policy.as_mut());
         }
-        let set = set.iter().flat_map(|set| &set.0);
-        let set = set.map(|(name, value)| (name.clone(), value.clone()));
-        params.env.extend(set);
         params
     }
 }

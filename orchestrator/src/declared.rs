@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use farstep_environments::Environment;
+pub use farstep_environments::admits;
 use farstep_environments::config::Profile;
 use farstep_path_uri::PathUri;
 
@@ -35,18 +36,8 @@ impl Declared {
     /// Where commands start on a machine that would start them at `reported`: where the entry says,
     /// and inside its roots.
     pub fn folder(&self, reported: Option<&PathUri>) -> Option<&PathUri> {
-        let is_inside = || reported.is_some_and(|path| admits(&self.roots, path));
-        match &self.cwd {
-            Some(cwd) => Some(cwd),
-            None if is_inside() => None,
-            None => self.roots.first(),
-        }
+        farstep_environments::starting_folder(self.cwd.as_ref(), &self.roots, reported)
     }
-}
-
-/// Whether `path` is one of `roots` or lies below one, by its name alone.
-pub fn admits(roots: &[PathUri], path: &PathUri) -> bool {
-    roots.iter().any(|root| root.contains(path))
 }
 
 #[cfg(test)]

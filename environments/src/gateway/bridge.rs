@@ -13,6 +13,7 @@ use farstep_transport::{Text, Wire, WireError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::keeper::{Keeper, Verdict};
 use super::watch::Watch;
 use crate::client::Next;
 use crate::dial::Passage;
@@ -45,33 +46,41 @@ impl fmt::Display for End {
 }
 
 /// Carries until one of the two ends, then ends the other.
-pub(super) async fn carry<N: Wire>(mut near: N, passage: Passage, stop: &CancellationToken) -> End {
+pub(super) async fn carry<N: Wire>(
+    mut near: N,
+    passage: Passage,
+    keeper: Option<Keeper>,
+    stop: &CancellationToken,
+) -> End {
     let Passage { mut wire, child } = passage;
     let end = {
         let mut there = Direction::default();
         let mut back = Direction::default();
-        let mut watch = wire.arrived().map(|_| Watch::new(Instant::now()));
+        let mut between = Between {
+            watch: wire.arrived().map(|_| Watch::new(Instant::now())),
+            keeper,
+        };
         let mut look = pin!(tokio::time::sleep(Duration::ZERO));
         let carried = poll_fn(|cx| {
             // What the executor says first: it may be the last it says.
-            let said = |watch: &mut Option<Watch>, text: &Text| match watch {
-                Some(watch) => watch.answered(text, Instant::now()),
-                None => true,
-            };
-            if let Poll::Ready(end) = back.poll(cx, &mut wire, &mut near, &mut watch, said) {
+            let said = |text| between.said(text);
+            if let Poll::Ready(end) = back.poll(cx, &mut wire, &mut near, said) {
                 return Poll::Ready(end.told(End::Executor, End::Client));
             }
             loop {
-                let asked = |watch: &mut Option<Watch>, text: &Text| {
-                    if let Some(watch) = watch {
-                        watch.asked(text);
-                    }
-                    true
-                };
-                if let Poll::Ready(end) = there.poll(cx, &mut near, &mut wire, &mut watch, asked) {
+                let asked = |text| between.asked(text);
+                if let Poll::Ready(end) = there.poll(cx, &mut near, &mut wire, asked) {
                     return Poll::Ready(end.told(End::Client, End::Executor));
                 }
-                let (Some(watch), Some(arrived)) = (&mut watch, wire.arrived()) else {
+                // Whoever is answered by us is not heard before he took the answer.
+                if back.own.is_none()
+                    && let Some(answer) = there.answer.take()
+                {
+                    back.own = Some(answer);
+                    cx.waker().wake_by_ref();
+                }
+                let watch = between.watch.as_mut();
+                let (Some(watch), Some(arrived)) = (watch, wire.arrived()) else {
                     return Poll::Pending;
                 };
                 let now = Instant::now();
@@ -141,12 +150,56 @@ impl Ended {
     }
 }
 
+/// Who looks at what is said.
+struct Between {
+    watch: Option<Watch>,
+    keeper: Option<Keeper>,
+}
+
+impl Between {
+    fn asked(&mut self, text: Text) -> Fate {
+        let text = match &mut self.keeper {
+            Some(keeper) => match keeper.asked(text) {
+                Verdict::Pass(text) => text,
+                Verdict::Answer(answer) => return Fate::Answered(answer),
+            },
+            None => text,
+        };
+        if let Some(watch) = &mut self.watch {
+            watch.asked(&text);
+        }
+        Fate::Passes(text)
+    }
+
+    fn said(&mut self, text: Text) -> Fate {
+        let is_ours = |watch: &mut Watch| !watch.answered(&text, Instant::now());
+        if self.watch.as_mut().is_some_and(is_ours) {
+            return Fate::Ends;
+        }
+        Fate::Passes(match &mut self.keeper {
+            Some(keeper) => keeper.answered(text),
+            None => text,
+        })
+    }
+}
+
+/// What becomes of a message.
+enum Fate {
+    Passes(Text),
+    /// It was for us.
+    Ends,
+    /// It is not passed on, and this is what its sender hears.
+    Answered(Text),
+}
+
 /// One direction.
 #[derive(Default)]
 struct Direction {
     held: Option<Text>,
     /// What we say ourselves, behind what is held.
     own: Option<Text>,
+    /// What the sender of this direction is to hear. Until it is on its way, nothing more is read.
+    answer: Option<Text>,
 }
 
 impl Direction {
@@ -156,8 +209,7 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
-        watch: &mut Option<Watch>,
-        passes: impl Fn(&mut Option<Watch>, &Text) -> bool,
+        mut fate: impl FnMut(Text) -> Fate,
     ) -> Poll<Ended> {
         let failed = |error: WireError| Ended::To(error.to_string());
         for _ in 0..BATCH {
@@ -165,10 +217,18 @@ impl Direction {
                 self.held = self.own.take();
             }
             if self.held.is_none() {
-                match Pin::new(&mut *from).poll_next(cx) {
-                    Poll::Ready(Some(Ok(text))) => match passes(watch, &text) {
-                        true => self.held = Some(text),
-                        false => continue,
+                let next = match self.answer {
+                    None => Pin::new(&mut *from).poll_next(cx),
+                    Some(_) => Poll::Pending,
+                };
+                match next {
+                    Poll::Ready(Some(Ok(text))) => match fate(text) {
+                        Fate::Passes(text) => self.held = Some(text),
+                        Fate::Ends => continue,
+                        Fate::Answered(answer) => {
+                            self.answer = Some(answer);
+                            continue;
+                        }
                     },
                     Poll::Ready(Some(Err(error))) if error.is_survivable() => continue,
                     Poll::Ready(Some(Err(error))) => {

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bridge;
+use super::keeper::Keeper;
 use super::{GatewayAccess, GatewayError};
 use crate::Environment;
 use crate::dial::{ConnectError, Passage, secret_file};
@@ -146,7 +147,8 @@ impl Door {
         };
         tracing::info!("client connected");
         let near = Served::new(tcp, read, &Options::server()).within(&self.messages);
-        let end = bridge::carry(near, passage, &stop).await;
+        let keeper = Keeper::of(self.environment.id(), self.environment.terms());
+        let end = bridge::carry(near, passage, keeper, &stop).await;
         tracing::info!(%end, "client ended");
     }
 

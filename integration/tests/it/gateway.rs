@@ -238,3 +238,60 @@ async fn a_client_hears_why_the_environment_is_not_reached() -> Result<()> {
     ensure!(status == 503 && body.contains("401"), "{status} {body}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_an_entry_says_about_its_machine_holds_for_the_clients_of_a_gateway() -> Result<()> {
+    let lab = Lab::new()?;
+    let executor = lab.executor("far").await?;
+    let inside = lab.folder("inside")?;
+    let folder = inside.display();
+    lab.environments(&format!(
+        "[[environments]]\nid = \"one\"\nurl = \"{}\"\n[environments.farstep]\n\
+         os = \"linux\"\ncwd = \"{folder}\"\nroots = [\"{folder}\"]\n\
+         env = {{ set = {{ GREETING = \"hello\" }} }}\n\
+         [[environments]]\nid = \"two\"\nurl = \"{}\"\nfarstep = {{ os = \"windows\" }}\n",
+        executor.url, executor.url
+    ))?;
+    let mut gateways = Running::start(&mut lab.farstep(&["connect", "-e", "one", "-e", "two"]))?;
+    let (one, two) = (gateways.line().await?, gateways.line().await?);
+    let url = |line: &str| line.split(' ').next_back().unwrap_or_default().to_owned();
+    // Clients whose own files say nothing of it.
+    lab.websockets(&[("one", &url(&one)), ("two", &url(&two))])?;
+    let script = "pwd; echo $GREETING";
+    let done = lab
+        .run(&["exec", "-e", "one", "--", "sh", "-c", script])
+        .await?;
+    ensure!(
+        done.out() == format!("{folder}\nhello\n"),
+        "{}{}",
+        done.out(),
+        done.err()
+    );
+    std::fs::write(lab.path().join("outside"), "secret")?;
+    let outside = lab.path().display().to_string();
+    let arguments = [
+        "exec", "-e", "one", "--cwd", &outside, "--", "touch", "made",
+    ];
+    for arguments in [
+        &arguments[..],
+        &["cat", &format!("one:{outside}/outside")],
+        &["mkdir", &format!("one:{outside}/made")],
+    ] {
+        let done = lab.run(arguments).await?;
+        let told = done.err();
+        ensure!(done.code != Some(0), "{arguments:?}");
+        ensure!(
+            told.contains("is outside of the workspace roots of `one`") && !told.contains("secret"),
+            "{arguments:?}: {told}"
+        );
+    }
+    ensure!(!lab.path().join("made").exists(), "it was made");
+    let done = lab.run(&["exec", "-e", "two", "--", "true"]).await?;
+    ensure!(
+        done.code == Some(255) && done.err().contains("`farstep.os` is \"windows\""),
+        "{:?} {}",
+        done.code,
+        done.err()
+    );
+    Ok(())
+}
