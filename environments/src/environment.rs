@@ -15,6 +15,7 @@
 //! the connection it was taken from.
 
 mod health;
+mod herald;
 mod restart;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -26,10 +27,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::{DurableSession, Executor, SessionId, Wanted};
 use crate::config::{Entry, EnvironmentId, Profile, RestartPolicy};
-use crate::dial::{ConnectError, Dial, Passage, Tasks, Trail, Tried};
+use crate::dial::{ConnectError, Dial, News, Passage, Tasks, Trail, Tried, Waiting};
 use crate::terms::Terms;
 pub use health::Check;
 use health::Seen;
+pub use herald::Herald;
 use restart::{Restarts, Rule};
 
 /// Where an environment stands.
@@ -83,6 +85,8 @@ pub struct Environment {
     /// told of the failure, so it is shown until the attempt succeeds.
     trouble: Trouble,
     restart: Option<Rule>,
+    /// How far the attempt under way has come.
+    news: News,
     /// A use does not wait for the end of the pause before a restart.
     hurry: Arc<Notify>,
     /// The last look for a sign of life.
@@ -111,6 +115,7 @@ impl Environment {
             tasks,
             status: Arc::new(watch::Sender::new(Status::Configured)),
             trouble: Trouble::default(),
+            news: Arc::new(watch::Sender::new(Waiting::default())),
             attempts: attempts.clone(),
             _cancel: attempts.drop_guard(),
         }
@@ -169,6 +174,11 @@ impl Environment {
         self.status.subscribe()
     }
 
+    /// Follows how far the attempt under way has come, for whoever waits for it.
+    pub fn waiting(&self) -> watch::Receiver<Waiting> {
+        self.news.subscribe()
+    }
+
     /// Starts the one attempt, unless it is under way or there is a connection already. Returns
     /// at once.
     pub fn connect(&self) {
@@ -202,6 +212,7 @@ impl Environment {
                 restarts: Restarts::new(self.restart),
                 runs_once: self.runs_once(),
                 hurry: Arc::clone(&self.hurry),
+                news: Arc::clone(&self.news),
                 seen: self.seen.clone(),
             }));
         } else {
@@ -218,10 +229,11 @@ impl Environment {
     pub async fn executor(&self) -> Result<Executor, ConnectError> {
         let mut status = self.status.subscribe();
         self.connect();
-        let settled = status
-            .wait_for(|status| !matches!(status, Status::Starting))
-            .await;
-        match settled.as_deref().map(current) {
+        let settled = async {
+            let settled = status.wait_for(|status| !matches!(status, Status::Starting));
+            settled.await.map(|status| current(&status))
+        };
+        match self.told(settled).await {
             Ok(Status::Ready(executor)) => Ok(executor),
             Ok(Status::Failed(error)) => Err(error),
             Ok(Status::Disconnected { reason }) => Err(ConnectError::Lost { reason }),
@@ -305,7 +317,8 @@ impl Environment {
             return Err(ConnectError::Closed);
         }
         let tasks = self.tasks.wanting(wanted);
-        self.dial.dial(&tasks, &mut Trail::default()).await
+        let mut trail = Trail::telling(&self.news);
+        self.told(self.dial.dial(&tasks, &mut trail)).await
     }
 
     /// As [`Environment::status`], but a retry shows the trouble it is meant to end.
@@ -362,6 +375,7 @@ struct Attempt {
     restarts: Restarts,
     runs_once: bool,
     hurry: Arc<Notify>,
+    news: News,
     seen: Seen,
 }
 
@@ -373,7 +387,7 @@ async fn attempt(mut attempt: Attempt) {
 impl Attempt {
     /// Connects and stays until the connection is lost. Whether to do it again.
     async fn once(&mut self) -> bool {
-        let mut trail = Trail::default();
+        let mut trail = Trail::telling(&self.news);
         let outcome = tokio::select! {
             biased; // Nobody waits for an unwanted connection.
             () = self.unwanted.cancelled() => Err(ConnectError::Closed),

@@ -39,10 +39,10 @@ pub use client::{
     PageChunk, Process, ProcessEvent, ProcessInput, SessionId,
 };
 pub use dial::{
-    BadTarget, Bootstrap, ConnectError, Executors, Fact, Hop, Placed, Platform, Progress, SshError,
-    SshHop, SshTarget, Step, Tried, Variable,
+    BadTarget, Bootstrap, ConnectError, Executors, Fact, Hop, Leg, Place, Placed, Platform,
+    Progress, SshError, SshHop, SshTarget, Step, Tried, Variable, Waiting,
 };
-pub use environment::{Check, Environment, Probe, Status};
+pub use environment::{Check, Environment, Herald, Probe, Status};
 pub use gateway::{Gateway, GatewayAccess, GatewayError};
 pub use known::{KNOWN_HOSTS, KeyKind, KnownError, KnownHost, KnownHosts};
 pub use registry::{Conditions, LocalExecutor, Registry};

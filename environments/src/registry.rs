@@ -19,7 +19,7 @@ use crate::dial::{
     Bearer, Bootstrap, Dial, Meeting, Met, Program, Proxies, RECOVERY_WINDOW, Rendezvous, Ssh,
     Start, Stdio, Target, Tasks, Variable, WebSocket, Withheld,
 };
-use crate::environment::{Environment, Status};
+use crate::environment::{Environment, Herald, Status};
 use crate::known::{Acquaintance, KnownHosts};
 
 /// How long the executor of our own machine may take to say hello.
@@ -48,6 +48,8 @@ pub struct Conditions {
     /// Reads the variables of this process: those that entries name as the source of a secret, and
     /// those that name proxies.
     pub variable: Variable,
+    /// Who is told when a connection is waited for.
+    pub herald: Option<Herald>,
     /// Where it is kept whom environments led to. Without it, it is forgotten with the registry.
     pub known_hosts: Option<PathBuf>,
 }
@@ -59,6 +61,7 @@ impl Default for Conditions {
             recovery_window: RECOVERY_WINDOW,
             trace: None,
             variable: |name| std::env::var_os(name),
+            herald: None,
             known_hosts: None,
         }
     }
@@ -92,8 +95,9 @@ impl Registry {
     /// As [`Registry::new`], where something is to be otherwise than usual.
     pub fn under(conditions: Conditions, config: &Config, local: LocalExecutor) -> Registry {
         let withheld = Withheld::and(conditions.credentials);
-        let tasks =
-            Tasks::recovering_within(conditions.recovery_window).belonging_to(conditions.trace);
+        let tasks = Tasks::recovering_within(conditions.recovery_window)
+            .belonging_to(conditions.trace)
+            .announced_by(conditions.herald);
         let known = conditions.known_hosts.map(KnownHosts::at);
         let sources = Sources {
             variable: conditions.variable,

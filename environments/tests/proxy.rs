@@ -174,7 +174,7 @@ fn registry(text: &str, folder: &Path) -> Registry {
 }
 
 fn hops(probe: &Probe) -> Vec<Hop> {
-    probe.hops.iter().map(|tried| tried.hop).collect()
+    probe.hops.iter().map(|tried| tried.at.hop).collect()
 }
 
 #[tokio::test]
@@ -270,7 +270,7 @@ async fn a_way_that_ends_at_the_proxy_says_so_and_where() {
         let told = probe.outcome.expect_err("refused").to_string();
         assert_eq!(told, start(address, scheme) + reason);
         let last = probe.hops.last().expect("hops");
-        assert_eq!((last.hop, last.passed), (hop, false));
+        assert_eq!((last.at.hop, last.passed), (hop, false));
     }
 }
 
@@ -300,7 +300,10 @@ async fn an_executor_that_is_not_there_behind_a_proxy_is_told_from_the_proxy() {
         "exec-server websocket `ws://devbox.example:4500` refused the connection: \
          HTTP status 404 Not Found; executors serve the path `/` only"
     );
-    assert_eq!(probe.hops.last().map(|tried| tried.hop), Some(Hop::Upgrade));
+    assert_eq!(
+        probe.hops.last().map(|tried| tried.at.hop),
+        Some(Hop::Upgrade)
+    );
 }
 
 #[tokio::test]
@@ -402,7 +405,7 @@ mod https {
             "{told}"
         );
         let last = probe.hops.last().expect("hops");
-        assert_eq!((last.hop, last.passed), (Hop::ProxyTls, false));
+        assert_eq!((last.at.hop, last.passed), (Hop::ProxyTls, false));
         assert!(heard.lock().expect("unpoisoned").is_empty(), "it was asked");
     }
 

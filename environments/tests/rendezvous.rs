@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use farstep_environments::config;
-use farstep_environments::{Conditions, ConnectError, LocalExecutor, Registry};
+use farstep_environments::{Conditions, ConnectError, Herald, LocalExecutor, Registry};
 use farstep_protocol::noise::{Binding, Channel, Identity, Responder};
 use farstep_protocol::relay::attest::{Attested, TenantKey};
 use farstep_protocol::relay::registry::{Bundle, Connect};
@@ -28,6 +28,8 @@ const WELCOME: &str = r#"{"id":1,"result":{"sessionId":"s","environmentInfo":{"s
 #[derive(Clone, Debug)]
 enum Answer {
     Status(u16),
+    /// None at all.
+    Silence,
     /// A bundle, and what the relay and the executor make of it.
     Bundle(Behind),
 }
@@ -54,6 +56,8 @@ struct Service {
     /// What was behind each bundle, and how often its URL was dialled.
     bundles: Mutex<Vec<(Behind, usize)>>,
     asked: Mutex<Vec<Instant>>,
+    /// For how many seconds an executor that is away was to be waited for, each time.
+    wishes: Mutex<Vec<u64>>,
     identity: Identity,
     other: Identity,
     attestation: Option<String>,
@@ -69,6 +73,7 @@ impl Service {
             answers: Mutex::new(answers.iter().cloned().collect()),
             bundles: Mutex::default(),
             asked: Mutex::default(),
+            wishes: Mutex::default(),
             attestation: attest(&identity.public().fingerprint()),
             identity,
             other: Identity::generate().expect("a key"),
@@ -132,6 +137,10 @@ impl Service {
                 .parse()
                 .expect("n");
             if body.len() >= length {
+                let wish = head.split("prefer: wait=").nth(1);
+                let wish: Option<u64> =
+                    wish.and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+                self.wishes.lock().expect("unpoisoned").extend(wish);
                 break body.to_owned();
             }
         };
@@ -143,6 +152,7 @@ impl Service {
                 let refusal = r#"{"error":{"code":"c","message":"the registry's words"}}"#;
                 return answer(stream, status, refusal).await;
             }
+            Answer::Silence => return std::future::pending().await,
             Answer::Bundle(behind) => behind,
         };
         let number = {
@@ -229,8 +239,13 @@ impl Service {
 
     /// The environments of somebody who knows only this service.
     fn registry_of(&self, more: &str) -> Registry {
+        self.patient_registry_of(10, more, None)
+    }
+
+    /// The same of somebody who waits for so many seconds, and is told.
+    fn patient_registry_of(&self, seconds: u32, more: &str, herald: Option<Herald>) -> Registry {
         let text = format!(
-            "[[environments]]\nid = \"box\"\n[environments.farstep]\nrendezvous = \"{}\"\n\
+            "[[environments]]\nid = \"box\"\nconnect_timeout_sec = {seconds}\n[environments.farstep]\nrendezvous = \"{}\"\n\
              auth = {{ bearer = {{ env = \"TOKEN\" }} }}\n{more}\n",
             self.url
         );
@@ -242,6 +257,7 @@ impl Service {
         };
         let conditions = Conditions {
             variable: |name| (name == "TOKEN").then(|| "t".into()),
+            herald,
             ..Conditions::default()
         };
         Registry::under(conditions, &config, local)
@@ -298,6 +314,64 @@ async fn each_attempt_has_a_bundle_of_its_own_until_the_executor_is_reached() {
     // The one that is waited for, and the one that is not.
     assert!(pause(1) >= Duration::from_millis(450), "{:?}", pause(1));
     assert!(pause(2) < pause(1) && pause(3) >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn the_registry_is_asked_to_wait_a_moment_first_and_then_as_long_as_there_is_time() {
+    let answers = [Answer::Status(503), Answer::Bundle(Behind::Welcome)];
+    let service = Service::start(&answers, nobody).await;
+    let registry = service.patient_registry_of(100, "", None);
+    let environment = registry.get("box").expect("configured");
+    environment.executor().await.expect("reached");
+    registry.close().await;
+    assert_eq!(*service.wishes.lock().expect("unpoisoned"), [1, 8]);
+}
+
+#[tokio::test]
+async fn the_time_for_connecting_is_all_there_is_and_who_waits_is_told_once() {
+    let answers = [Answer::Status(503), Answer::Silence];
+    let service = Service::start(&answers, nobody).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let herald = Herald::new(move |id, waiting| {
+        let news = (id.to_string(), waiting.because.clone());
+        telling.lock().expect("unpoisoned").push(news);
+    });
+    let registry = service.patient_registry_of(4, "", Some(herald));
+    let environment = registry.get("box").expect("configured");
+    // However many wait.
+    let (one, other) = tokio::join!(environment.executor(), environment.executor());
+    for outcome in [one, other] {
+        let error = outcome.expect_err("nobody answers").to_string();
+        for words in [
+            "`box`",
+            "within 4s",
+            "HTTP status 503",
+            "the registry's words",
+        ] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+    registry.close().await;
+    let because = Some("the registry's words".to_owned());
+    assert_eq!(
+        *told.lock().expect("unpoisoned"),
+        [("box".to_owned(), because)]
+    );
+    // The time that the registry itself would take is not added to it.
+    let service = Service::start(&[Answer::Silence], nobody).await;
+    let registry = service.patient_registry_of(1, "", None);
+    let environment = registry.get("box").expect("configured");
+    let error = environment.executor().await.expect_err("nobody answers");
+    let words = "timed out connecting to the rendezvous";
+    assert!(error.to_string().starts_with(words), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("after 1s, while waiting for the registry"),
+        "{error}"
+    );
+    registry.close().await;
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ async fn a_certificate_that_signed_itself_works_once_the_pin_that_is_told_is_wri
     let pinned = format!("[environments.farstep.tls]\n{pin}\n");
     let probe = probed(&folder.registry(address, &pinned)).await;
     assert!(probe.outcome.is_ok(), "{:?}", probe.outcome);
-    let hops: Vec<Hop> = probe.hops.iter().map(|tried| tried.hop).collect();
+    let hops: Vec<Hop> = probe.hops.iter().map(|tried| tried.at.hop).collect();
     let way = [
         Hop::Secrets,
         Hop::Name,
@@ -203,7 +203,7 @@ async fn a_certificate_that_signed_itself_works_once_the_pin_that_is_told_is_wri
         "{told}"
     );
     let last = probe.hops.last().expect("hops");
-    assert_eq!((last.hop, last.passed), (Hop::Tls, false));
+    assert_eq!((last.at.hop, last.passed), (Hop::Tls, false));
 }
 
 #[tokio::test]

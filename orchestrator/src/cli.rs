@@ -293,6 +293,14 @@ impl Command {
             | Command::Demo(_) => false,
         }
     }
+
+    /// Whether a person is meant to read along.
+    pub fn wants_words(&self) -> bool {
+        match self {
+            Command::Run(args) => !args.json,
+            other => !other.json(),
+        }
+    }
 }
 
 impl EnvCommand {

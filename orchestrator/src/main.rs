@@ -39,8 +39,9 @@ fn main() -> ExitCode {
         tracing::debug!("a TLS provider was installed before");
     }
     let is_json = cli.command.json();
+    let is_watched = std::io::stderr().is_terminal() && cli.command.wants_words();
     let outcome = runtime.block_on(async {
-        let outcome = command(cli.command).await;
+        let outcome = command(cli.command, is_watched).await;
         if let Some(exporter) = exporter {
             exporter.finish().await;
         }
@@ -59,8 +60,8 @@ fn main() -> ExitCode {
     }
 }
 
-async fn command(command: Command) -> Result<u8, Failure> {
-    let surroundings = surroundings()?;
+async fn command(command: Command, is_watched: bool) -> Result<u8, Failure> {
+    let surroundings = surroundings(is_watched)?;
     let span = tracing::info_span!("farstep");
     if let Some(trace) = surroundings.trace() {
         farstep_telemetry::adopt(&span, &trace);
@@ -92,7 +93,7 @@ async fn carry_out(command: Command, surroundings: Surroundings) -> Result<u8, F
 }
 
 /// The one place that asks the process about itself.
-fn surroundings() -> Result<Surroundings, Failure> {
+fn surroundings(is_watched: bool) -> Result<Surroundings, Failure> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the folder is read here, once, and passed on from here"
@@ -102,6 +103,7 @@ fn surroundings() -> Result<Surroundings, Failure> {
         cwd,
         program: std::env::current_exe().ok(),
         variable: |name| std::env::var_os(name),
+        is_watched,
     })
 }
 

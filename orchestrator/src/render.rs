@@ -18,6 +18,7 @@ mod progress;
 mod span;
 mod table;
 mod upload;
+mod waiting;
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -39,6 +40,7 @@ pub use table::{
     Column, print_bytes, print_json_line, print_lines, print_report, print_table, print_text,
 };
 pub use upload::Upload;
+pub use waiting::waiting;
 
 /// Something that shows what happens. Runs on a thread of its own, because terminals block.
 pub trait Screen: Send + 'static {

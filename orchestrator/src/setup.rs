@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use farstep_environments::config::{self, Config, EnvironmentId, Follower, Places, Selector};
 use farstep_environments::{
-    Bootstrap, Conditions, Environment, KNOWN_HOSTS, LocalExecutor, Registry, TraceSource,
+    Bootstrap, Conditions, Environment, Herald, KNOWN_HOSTS, LocalExecutor, Registry, TraceSource,
 };
 use tracing::Span;
 
 use crate::cli::{codex_dir, config_dir, state_dir};
 use crate::declared::Declared;
-use crate::render::Failure;
+use crate::render::{self, Failure};
 use crate::settings::Settings;
 
 /// What this process is, as far as commands need to know.
@@ -27,6 +27,8 @@ pub struct Surroundings {
     /// This program's own file, when the system tells.
     pub program: Option<PathBuf>,
     pub variable: fn(&str) -> Option<OsString>,
+    /// Somebody watches standard error and wants to read there what takes long.
+    pub is_watched: bool,
 }
 
 /// The name of the program that serves the orchestrator's own machine.
@@ -49,6 +51,7 @@ pub struct Setup {
     executor: Result<PathBuf, NoExecutor>,
     cwd: PathBuf,
     trace: Option<Trace>,
+    is_watched: bool,
 }
 
 /// There is no program to serve the orchestrator's own machine.
@@ -116,6 +119,7 @@ impl Setup {
             executor: find_executor(surroundings),
             cwd: surroundings.cwd.clone(),
             trace: surroundings.trace(),
+            is_watched: surroundings.is_watched,
         })
     }
 
@@ -142,6 +146,7 @@ impl Setup {
             recovery_window: window.unwrap_or(usual.recovery_window),
             variable: usual.variable,
             known_hosts: self.known_hosts.clone(),
+            herald: self.is_watched.then(|| Herald::new(render::waiting)),
         };
         match &self.ssh {
             Some(bootstrap) => Registry::over_ssh(conditions, bootstrap.clone(), local),
@@ -281,6 +286,7 @@ mod tests {
             cwd: PathBuf::from("/"),
             program,
             variable: |_| None,
+            is_watched: false,
         }
     }
 

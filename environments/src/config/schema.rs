@@ -84,7 +84,12 @@ fn entry() -> Value {
         "env": ["program"],
         "cwd": ["program"],
         "auth_bearer_token": ["url"],
-        "connect_timeout_sec": ["url"],
+    });
+    schema["dependentSchemas"] = json!({
+        "connect_timeout_sec": {"anyOf": [
+            {"required": ["url"]},
+            {"required": ["farstep"], "properties": {"farstep": {"required": ["rendezvous"]}}},
+        ]},
     });
     schema
 }

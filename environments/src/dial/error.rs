@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Hop, SshError, SshHop};
+use super::{Place, SshError, SshHop};
 
 /// Who on the way through a rendezvous said no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub enum ConnectError {
     #[error("exec-server url `{url}` cannot be dialled: {reason}")]
     Url { url: String, reason: String },
     /// Nothing listens there, or the way there is broken.
-    #[error("failed to connect to exec-server websocket `{url}`: {reason}")]
+    #[error("failed to connect to {}: {reason}", end(.url))]
     Unreachable { url: String, reason: String },
     /// The way there leads through a proxy, and ends at it.
-    #[error("failed to connect to exec-server websocket `{url}` through {proxy}: {reason}")]
+    #[error("failed to connect to {} through {proxy}: {reason}", end(.url))]
     Proxy {
         url: String,
         /// Which one, without its password.
@@ -35,17 +35,17 @@ pub enum ConnectError {
     },
     /// It took too long.
     #[error(
-        "timed out connecting to exec-server websocket `{url}` after {after:?}{}",
-        .hop.map(|hop| format!(", while {hop}")).unwrap_or_default()
+        "timed out connecting to {} after {after:?}{}",
+        end(.url), .hop.map(|hop| format!(", while {hop}")).unwrap_or_default()
     )]
     TimedOut {
         url: String,
         after: Duration,
         /// What it was waiting for.
-        hop: Option<Hop>,
+        hop: Option<Place>,
     },
     /// Whoever answers there is not believed, or does not believe us.
-    #[error("exec-server websocket `{url}` is not trusted: {reason}; {remedy}")]
+    #[error("{} is not trusted: {reason}; {remedy}", end(.url))]
     Distrusted {
         url: String,
         reason: String,
@@ -68,13 +68,14 @@ pub enum ConnectError {
     },
     /// The rendezvous does not lead to the executor.
     #[error(
-        "environment `{environment}` is not reached through the rendezvous `{url}`: {}{reason}{}",
+        "the rendezvous `{url}` does not lead to `{environment}`{}: {}{reason}{}",
+        .within.as_ref().map(|within| format!(" within {within:?}")).unwrap_or_default(),
         .status.map(|status| format!("HTTP status {status}, ")).unwrap_or_default(),
-        rendezvous_advice(*.step, *.status)
+        rendezvous_advice(*.step, *.status, .reason)
     )]
     Rendezvous {
         url: String,
-        environment: String,
+        environment: Box<str>,
         step: Step,
         reason: String,
         /// The HTTP status, if there was one.
@@ -82,6 +83,11 @@ pub enum ConnectError {
         may_pass: bool,
         /// After how many seconds the registry wants to be asked again.
         retry_after: Option<u32>,
+        /// The registry has waited for the executor for as long as we wished.
+        held: bool,
+        /// For how long it was tried, when the time was over. Boxed, because every error is as large
+        /// as this one.
+        within: Option<Box<Duration>>,
     },
     /// The bearer token could not be had.
     #[error("no bearer token: {reason}")]
@@ -155,12 +161,30 @@ impl ConnectError {
     pub fn without_remedy(&self) -> String {
         match self {
             ConnectError::Distrusted { url, reason, .. } => {
-                format!("exec-server websocket `{url}` is not trusted: {reason}")
+                format!("{} is not trusted: {reason}", end(url))
             }
             ConnectError::Refused { url, reason, .. } => {
                 format!("exec-server websocket `{url}` refused the connection: {reason}")
             }
+            ConnectError::Rendezvous {
+                step,
+                status,
+                reason,
+                ..
+            } => {
+                let told = self.to_string();
+                let advice = rendezvous_advice(*step, *status, reason);
+                told.strip_suffix(advice).unwrap_or(&told).to_owned()
+            }
             other => other.to_string(),
+        }
+    }
+
+    /// What is in the way, for whoever knows where he wants to go.
+    pub(crate) fn obstacle(&self) -> String {
+        match self {
+            ConnectError::Rendezvous { reason, .. } => reason.clone(),
+            other => other.without_remedy(),
         }
     }
 
@@ -197,7 +221,15 @@ impl ConnectError {
     }
 }
 
-fn rendezvous_advice(step: Step, status: Option<u16>) -> &'static str {
+/// What was dialled.
+fn end(url: &str) -> String {
+    match url.starts_with("http") {
+        true => format!("the rendezvous `{url}`"),
+        false => format!("exec-server websocket `{url}`"),
+    }
+}
+
+fn rendezvous_advice(step: Step, status: Option<u16>, reason: &str) -> &'static str {
     if step != Step::Registry {
         return "";
     }
@@ -205,7 +237,7 @@ fn rendezvous_advice(step: Step, status: Option<u16>) -> &'static str {
         Some(401) => "; check the entry's farstep.auth.bearer",
         Some(403) => "; check the entry's `environment`, and whom its token is for",
         Some(404) => "; check the entry's `rendezvous`",
-        Some(503) => "; is its executor running?",
+        Some(503) if reason.contains("executor") => "; is its executor running?",
         _ => "",
     }
 }

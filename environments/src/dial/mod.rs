@@ -54,14 +54,14 @@ pub use ssh::{
     BadTarget, Bootstrap, Executors, Placed, Platform, Progress, SshError, SshHop, SshTarget,
 };
 pub(crate) use stdio::{Start, Stdio};
-pub(crate) use trail::Trail;
-pub use trail::{Fact, Hop, Tried};
+pub use trail::{Fact, Hop, Leg, Place, Tried, Waiting};
+pub(crate) use trail::{News, Told, Trail};
 pub(crate) use websocket::{Target, WebSocket};
 pub(crate) use withheld::Withheld;
 
-use crate::TraceSource;
 use crate::client::{self, Ending, Executor, Extras, HandshakeError, Wanted};
 use crate::terms::Terms;
+use crate::{Herald, TraceSource};
 use child::Child;
 
 /// How long saying goodbye may take to a machine that is not the one that is meant.
@@ -104,6 +104,8 @@ pub(crate) struct Tasks {
     pub(crate) terms: Arc<Terms>,
     /// Whoever looks for faults wants to see the first one.
     pub(crate) once: bool,
+    /// Who is told when a connection is waited for.
+    pub(crate) herald: Option<Herald>,
 }
 
 #[cfg(test)]
@@ -123,11 +125,17 @@ impl Tasks {
             wanted: Wanted::Ordinary,
             terms: Arc::default(),
             once: false,
+            herald: None,
         }
     }
 
     pub(crate) fn belonging_to(mut self, trace: Option<TraceSource>) -> Tasks {
         self.trace = trace;
+        self
+    }
+
+    pub(crate) fn announced_by(mut self, herald: Option<Herald>) -> Tasks {
+        self.herald = herald;
         self
     }
 
@@ -177,6 +185,8 @@ pub(crate) async fn attach<W: Wire + 'static>(
     trail: &mut Trail,
     way_back: Option<Arc<dyn Redial<W>>>,
 ) -> Result<Executor, ConnectError> {
+    trail.on(Leg::Whole);
+    trail.within(limit);
     trail.begin(Hop::Initialize);
     let mut noise = None;
     let shaken = client::handshake(&mut wire, &tasks.wanted, &mut noise);

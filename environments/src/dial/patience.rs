@@ -43,11 +43,16 @@ impl Patience {
             status,
             may_pass: true,
             retry_after,
+            held,
             ..
         } = error
         else {
             return None;
         };
+        if *held {
+            // That was the pause.
+            return Some(Duration::ZERO);
+        }
         let pause = match (step, status) {
             (Step::Executor, _) => {
                 self.resets += 1;
@@ -80,12 +85,14 @@ mod tests {
     fn failed(step: Step, status: Option<u16>, may_pass: bool) -> ConnectError {
         ConnectError::Rendezvous {
             url: "u".to_owned(),
-            environment: "e".to_owned(),
+            environment: "e".into(),
             step,
             reason: "r".to_owned(),
             status,
             may_pass,
             retry_after: None,
+            held: false,
+            within: None,
         }
     }
 
@@ -116,6 +123,15 @@ mod tests {
         assert_eq!(pauses(&failed(Step::Executor, None, true)), [400, 400]);
         // The executor's credential was refused, which nobody here can help.
         assert!(pauses(&failed(Step::Executor, None, false)).is_empty());
+    }
+
+    #[test]
+    fn a_registry_that_waits_itself_is_asked_again_at_once_and_for_as_long_as_there_is_time() {
+        let mut error = failed(Step::Registry, Some(503), true);
+        if let ConnectError::Rendezvous { held, .. } = &mut error {
+            *held = true;
+        }
+        assert_eq!(pauses(&error), [0; 20]);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! A bundle is good for one connection, so each attempt fetches its own. Whom we talk to is decided
 //! by a key: the pinned one, or the one that was met first, by whatever run.
 
+mod first;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,19 +31,19 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error::Step;
-use super::patience::Patience;
 use super::socket::Socket;
 use super::websocket::memory_error;
 use super::{
-    ConnectError, Dial, Hop, Passage, Reached, Redial, Target, Tasks, Trail, attach, secret,
+    ConnectError, Dial, Fact, Hop, Leg, Passage, Reached, Redial, Target, Tasks, Trail, attach,
+    secret,
 };
 use crate::client::Executor;
 use crate::known::{KeyKind, Met as Acquainted};
 
 type Wire = Sealed<Binary<Socket>>;
 
-/// How long the registry and the executor may take to answer, beside the time for connecting: the
-/// registry waits a while for an executor that is just coming back.
+/// How long the registry and the executor may take to answer when a session is taken up again, beside
+/// the time for connecting: the registry waits a while for an executor that is just coming back.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// A text of a registry, shown to people, in characters.
@@ -86,25 +88,7 @@ impl Dial for Rendezvous {
         trail: &'a mut Trail,
     ) -> BoxFuture<'a, Result<Executor, ConnectError>> {
         Box::pin(async move {
-            let mut patience = Patience::default();
-            let (wire, key) = loop {
-                let error = match self.target.reach(None, trail).await {
-                    Ok(met) => break met,
-                    Err(error) => error,
-                };
-                let pause = match tasks.once {
-                    true => None,
-                    false => patience.after(&error, spread()),
-                };
-                let Some(pause) = pause else {
-                    return Err(error);
-                };
-                let seconds = pause.as_secs_f64();
-                tracing::debug!(%error, seconds, "trying again");
-                tokio::time::sleep(pause).await;
-                // Of what failed before only the last is told.
-                *trail = Trail::default();
-            };
+            let (wire, key) = self.target.reach_patiently(tasks.once, trail).await?;
             let way_back: Arc<dyn Redial<Wire>> = Arc::new(WayBack {
                 meeting: Arc::clone(&self.target),
                 key,
@@ -153,11 +137,6 @@ impl Redial<Wire> for WayBack {
     }
 }
 
-/// Between 0 and 1, another one each time.
-fn spread() -> f64 {
-    f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
-}
-
 impl Meeting {
     /// A stream, and the fingerprint of who is at its other end: of `before`, if somebody is named.
     async fn reach(
@@ -166,7 +145,7 @@ impl Meeting {
         trail: &mut Trail,
     ) -> Result<(Wire, String), ConnectError> {
         let after = self.registry.connect_timeout + ANSWER_MAX;
-        let met = tokio::time::timeout(after, self.meet(before, trail)).await;
+        let met = tokio::time::timeout(after, self.meet(before, None, trail)).await;
         met.unwrap_or_else(|_| {
             Err(ConnectError::TimedOut {
                 url: self.registry.url.clone(),
@@ -176,9 +155,12 @@ impl Meeting {
         })
     }
 
+    /// The same without a limit. `hold` is for how many seconds the registry is to wait for an executor
+    /// that is away, if not for as long as it likes.
     async fn meet(
         &self,
         before: Option<&str>,
+        hold: Option<u64>,
         trail: &mut Trail,
     ) -> Result<(Wire, String), ConnectError> {
         trail.begin(Hop::Secrets);
@@ -193,7 +175,11 @@ impl Meeting {
         let identity = self.met.identity.get_or_try_init(|| self.identity());
         let identity = identity.await?;
         trail.pass(None);
-        let bundle = self.bundle(identity, bearer.expose_secret(), trail).await?;
+        trail.on(Leg::Registry);
+        let bundle = self.bundle(identity, bearer.expose_secret(), hold, trail);
+        let bundle = bundle.await?;
+        trail.on(Leg::Whole);
+        trail.begin(Hop::Key);
         let key = bundle.executor_public_key.fingerprint();
         if before.is_some_and(|before| before != key) {
             return Err(self.distrusted(
@@ -202,6 +188,8 @@ impl Meeting {
             ));
         }
         self.believe(&bundle, &key).await?;
+        trail.pass(Some(Fact::Key(key.clone())));
+        trail.on(Leg::Relay);
         let relay = Target {
             url: bundle.url.clone(),
             ..self.registry.bare()
@@ -209,7 +197,8 @@ impl Meeting {
         let websocket = relay.open(HeaderMap::new(), Options::relay(), trail).await;
         let websocket = websocket.map_err(|error| self.at_the_relay(error))?;
         let mut frames = Binary::from(websocket);
-        trail.begin(Hop::Stream);
+        trail.on(Leg::Whole);
+        trail.begin(Hop::Noise);
         let stream = Uuid::new_v4().to_string();
         let channel = self.shake(identity, &bundle, &stream, &mut frames).await?;
         trail.pass(None);
@@ -246,6 +235,7 @@ impl Meeting {
         &self,
         identity: &Identity,
         bearer: &str,
+        hold: Option<u64>,
         trail: &mut Trail,
     ) -> Result<Bundle, ConnectError> {
         let url = Url::parse(&self.registry.url);
@@ -266,14 +256,20 @@ impl Meeting {
             body.map_err(|error| self.failed(Step::Registry, error.to_string(), None, false))?;
         let socket = self.registry.socket(trail).await?;
         trail.begin(Hop::Registry);
-        let posted = post(socket, &host, &path, bearer, None, body).await;
+        let wish = hold.map(|seconds| format!("wait={seconds}"));
+        let header = wish.as_deref().map(|wish| ("prefer", wish));
+        let posted = post(socket, &host, &path, bearer, header, body).await;
         let posted =
             posted.map_err(|error| self.failed(Step::Registry, error.to_string(), None, true))?;
         if posted.status != 200 {
             let may_pass = matches!(posted.status, 408 | 429 | 500..);
             let said = said(&posted.body);
             let mut error = self.failed(Step::Registry, said, Some(posted.status), may_pass);
-            if let ConnectError::Rendezvous { retry_after, .. } = &mut error {
+            if let ConnectError::Rendezvous {
+                retry_after, held, ..
+            } = &mut error
+            {
+                *held = wish.is_some() && posted.followed == wish;
                 *retry_after = posted
                     .retry_after
                     .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
@@ -293,7 +289,7 @@ impl Meeting {
         bundle
             .check(&self.environment)
             .map_err(|error| wrong(error.to_string()))?;
-        trail.pass(None);
+        trail.pass(Some(Fact::Status(posted.status)));
         Ok(bundle)
     }
 
@@ -446,12 +442,14 @@ impl Meeting {
     ) -> ConnectError {
         ConnectError::Rendezvous {
             url: self.registry.url.clone(),
-            environment: self.environment.clone(),
+            environment: self.environment.as_str().into(),
             step,
             reason,
             status,
             may_pass,
             retry_after: None,
+            held: false,
+            within: None,
         }
     }
 }

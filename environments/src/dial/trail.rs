@@ -5,9 +5,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use farstep_transport::tls;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One thing that must work on the way to an executor, in the order in which they are tried.
@@ -37,15 +39,72 @@ pub enum Hop {
     Ssh,
     /// The answer of a rendezvous' registry.
     Registry,
+    /// Whether the executor that it names is the one we want.
+    Key,
     /// The executor's answer to our key.
-    Stream,
+    Noise,
     /// The first exchange of the protocol.
     Initialize,
 }
 
-impl Hop {
+/// Which part of the way a hop belongs to, where there are several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leg {
+    /// The only one, and what all have in common.
+    #[default]
+    Whole,
+    /// To the registry of a rendezvous.
+    Registry,
+    /// To its relay.
+    Relay,
+}
+
+/// A hop, and on which part of the way it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub leg: Leg,
+    pub hop: Hop,
+}
+
+impl Place {
     /// A word for programs.
     pub fn as_str(self) -> &'static str {
+        match (self.leg, self.hop) {
+            (Leg::Registry, Hop::Name) => "registry_dns",
+            (Leg::Registry, Hop::Tcp) => "registry_tcp",
+            (Leg::Registry, Hop::Tls) => "registry_tls",
+            (Leg::Registry, Hop::ProxyName) => "registry_proxy_dns",
+            (Leg::Registry, Hop::ProxyTcp) => "registry_proxy_tcp",
+            (Leg::Registry, Hop::ProxyTls) => "registry_proxy_tls",
+            (Leg::Registry, Hop::Proxy) => "registry_proxy",
+            (Leg::Relay, Hop::Name) => "relay_dns",
+            (Leg::Relay, Hop::Tcp) => "relay_tcp",
+            (Leg::Relay, Hop::Tls) => "relay_tls",
+            (Leg::Relay, Hop::Upgrade) => "relay_upgrade",
+            (Leg::Relay, Hop::ProxyName) => "relay_proxy_dns",
+            (Leg::Relay, Hop::ProxyTcp) => "relay_proxy_tcp",
+            (Leg::Relay, Hop::ProxyTls) => "relay_proxy_tls",
+            (Leg::Relay, Hop::Proxy) => "relay_proxy",
+            (_, hop) => hop.as_str(),
+        }
+    }
+}
+
+/// What is being done there, for people.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.leg, self.hop) {
+            // Says so itself.
+            (Leg::Registry, Hop::Registry) => self.hop.fmt(f),
+            (Leg::Registry, hop) => write!(f, "{hop}, on the way to the registry"),
+            (Leg::Relay, hop) => write!(f, "{hop}, on the way to the relay"),
+            (Leg::Whole, hop) => hop.fmt(f),
+        }
+    }
+}
+
+impl Hop {
+    fn as_str(self) -> &'static str {
         match self {
             Hop::Secrets => "secrets",
             Hop::Spawn => "spawn",
@@ -59,7 +118,8 @@ impl Hop {
             Hop::Upgrade => "upgrade",
             Hop::Ssh => "ssh",
             Hop::Registry => "registry",
-            Hop::Stream => "stream",
+            Hop::Key => "executor_key",
+            Hop::Noise => "noise",
             Hop::Initialize => "initialize",
         }
     }
@@ -81,7 +141,8 @@ impl fmt::Display for Hop {
             Hop::Upgrade => "waiting for the websocket's answer",
             Hop::Ssh => "logging in and putting the executor there",
             Hop::Registry => "waiting for the registry's answer",
-            Hop::Stream => "waiting for the executor to let us in",
+            Hop::Key => "looking whether it is the executor's key",
+            Hop::Noise => "waiting for the executor to let us in",
             Hop::Initialize => "waiting for the executor's first answer",
         })
     }
@@ -96,6 +157,10 @@ pub enum Fact {
     Peer(SocketAddr),
     /// Which proxy let us through.
     Proxy(String),
+    /// The HTTP status of an answer.
+    Status(u16),
+    /// The fingerprint of the executor's key.
+    Key(String),
     /// The other side's certificate, and how the connection is secured.
     Tls(tls::Facts),
     /// What came before the protocol and does not belong to it.
@@ -105,23 +170,89 @@ pub enum Fact {
 /// A hop that was tried.
 #[derive(Clone, Debug)]
 pub struct Tried {
-    pub hop: Hop,
+    pub at: Place,
     pub took: Duration,
     /// False for at most the last one.
     pub passed: bool,
     pub fact: Option<Fact>,
 }
 
+/// How far an attempt that is under way has come, for whoever waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// What is being done.
+    pub at: Option<Place>,
+    /// What was in the way so far, in the words of whoever said so.
+    pub because: Option<String>,
+    /// When it will have come to an end, one way or the other.
+    pub until: Option<Instant>,
+    /// What somebody was told of it.
+    pub(crate) told: Told,
+}
+
+/// How much of an attempt somebody was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Told {
+    #[default]
+    Nothing,
+    /// What is being done.
+    Place,
+    /// What is in the way.
+    Reason,
+}
+
+/// Where those who wait look.
+pub(crate) type News = Arc<watch::Sender<Waiting>>;
+
 /// The hops of one attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
     tried: Vec<Tried>,
-    under_way: Option<(Hop, Instant)>,
+    under_way: Option<(Place, Instant)>,
+    leg: Leg,
+    news: Option<News>,
 }
 
 impl Trail {
+    /// One that those who wait are told of.
+    pub(crate) fn telling(news: &News) -> Trail {
+        news.send_replace(Waiting::default());
+        Trail {
+            news: Some(Arc::clone(news)),
+            ..Trail::default()
+        }
+    }
+
     pub(crate) fn begin(&mut self, hop: Hop) {
-        self.under_way = Some((hop, Instant::now()));
+        let at = Place { leg: self.leg, hop };
+        self.under_way = Some((at, Instant::now()));
+        self.tell(|waiting| waiting.at = Some(at));
+    }
+
+    /// What follows is on this part of the way.
+    pub(crate) fn on(&mut self, leg: Leg) {
+        self.leg = leg;
+    }
+
+    /// What follows takes no longer.
+    pub(crate) fn within(&mut self, limit: Duration) {
+        let until = Instant::now().checked_add(limit);
+        self.tell(|waiting| waiting.until = until);
+    }
+
+    /// It is tried once more from the beginning, because of this. Of what failed before only the
+    /// last is told.
+    pub(crate) fn again(&mut self, because: String) {
+        self.tried.clear();
+        self.under_way = None;
+        self.leg = Leg::Whole;
+        self.tell(|waiting| waiting.because = Some(because));
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Waiting)) {
+        if let Some(news) = &self.news {
+            news.send_modify(change);
+        }
     }
 
     /// The hop that was begun is behind us.
@@ -130,8 +261,8 @@ impl Trail {
     }
 
     /// Where the attempt is, or stopped.
-    pub(crate) fn under_way(&self) -> Option<Hop> {
-        self.under_way.map(|(hop, _)| hop)
+    pub(crate) fn under_way(&self) -> Option<Place> {
+        self.under_way.map(|(at, _)| at)
     }
 
     /// Everything that was tried; the hop that was begun and not passed is the one that failed.
@@ -141,9 +272,9 @@ impl Trail {
     }
 
     fn end(&mut self, passed: bool, fact: Option<Fact>) {
-        if let Some((hop, begun)) = self.under_way.take() {
+        if let Some((at, begun)) = self.under_way.take() {
             self.tried.push(Tried {
-                hop,
+                at,
                 took: begun.elapsed(),
                 passed,
                 fact,

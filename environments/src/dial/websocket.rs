@@ -102,6 +102,7 @@ impl Redial<Wire> for Target {
             let headers = self.headers(bearer.as_ref())?;
             trail.pass(None);
             let after = self.connect_timeout;
+            trail.within(after);
             let opening = self.open(headers, Options::client(), trail);
             let opened = tokio::time::timeout(after, opening).await;
             let opened = opened.unwrap_or_else(|_| {

@@ -136,7 +136,7 @@ async fn examine(environment: &Environment) -> Vec<Finding> {
         move |check| Finding::failed(check, error.without_remedy()).try_this(&remedy)
     });
     for tried in &probe.hops {
-        let check = tried.hop.as_str();
+        let check = tried.at.as_str();
         let found = match &failure {
             Some(failure) if !tried.passed => failure(check),
             _ => of_hop(environment.id().as_str(), tried),
@@ -159,11 +159,13 @@ async fn examine(environment: &Environment) -> Vec<Finding> {
 
 /// A hop that was passed.
 fn of_hop(id: &str, tried: &Tried) -> Finding {
-    let check = tried.hop.as_str();
+    let check = tried.at.as_str();
     match &tried.fact {
         Some(Fact::Noise(noise)) => {
             Finding::warning(check, noisy(&format!("`{id}`"), noise)).try_this(QUIET_LOGIN)
         }
+        Some(Fact::Status(status)) => Finding::ok(check, format!("HTTP status {status}")),
+        Some(Fact::Key(key)) => Finding::ok(check, key.clone()),
         Some(Fact::Peer(peer)) => Finding::ok(check, peer.to_string()),
         Some(Fact::Addresses(addresses)) => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();

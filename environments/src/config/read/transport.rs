@@ -16,6 +16,8 @@ use super::sink::{Finding, Sink};
 
 const URL_HELP: &str = "write an address such as ws://127.0.0.1:4512";
 
+const CONNECT_TIMEOUT_KEY: &str = "connect_timeout_sec";
+
 /// The transport, and what its URL says. Either may be missing after a complaint.
 pub(super) fn read(
     table: &Table<'_, '_>,
@@ -24,13 +26,13 @@ pub(super) fn read(
 ) -> (Option<Transport>, Option<Endpoint>) {
     let remote = rendezvous::key(table, sink);
     one_of_both(table, remote.as_ref(), sink);
-    companions(table, sink);
+    companions(table, remote.is_some(), sink);
     // Everything is read whether or not it will be used, so that every error is told.
     let (url, endpoint) = table.get("url").and_then(|item| url(&item, sink)).unzip();
     let bearer = table
         .get(TOKEN_KEY)
         .and_then(|item| token(&item, endpoint.as_ref(), sink));
-    let connect_timeout = timeout(table, "connect_timeout_sec", sink);
+    let connect_timeout = timeout(table, CONNECT_TIMEOUT_KEY, sink);
     let program = table.get("program").and_then(|item| program(&item, sink));
     let args = table.get("args").and_then(|item| item.strings(sink));
     let env = table.get("env").and_then(|item| variables(&item, sink));
@@ -101,8 +103,9 @@ fn one_of_both(table: &Table<'_, '_>, remote: Option<&Item<'_, '_>>, sink: &mut 
     }
 }
 
-/// Keys that may only stand beside `url`, or beside `program`. Their mere presence counts.
-fn companions(table: &Table<'_, '_>, sink: &mut Sink<'_>) {
+/// Keys that may only stand beside `url`, or beside `program`. Their mere presence counts. The time for
+/// connecting is for a rendezvous, too.
+fn companions(table: &Table<'_, '_>, is_remote: bool, sink: &mut Sink<'_>) {
     let beside_program = (
         Kind::RequiresProgram,
         "program",
@@ -111,13 +114,15 @@ fn companions(table: &Table<'_, '_>, sink: &mut Sink<'_>) {
     let beside_url = (
         Kind::RequiresUrl,
         "url",
-        [TOKEN_KEY, "connect_timeout_sec"].as_slice(),
+        [TOKEN_KEY, CONNECT_TIMEOUT_KEY].as_slice(),
     );
     for (kind, needed, names) in [beside_program, beside_url] {
         if table.get(needed).is_some() {
             continue;
         }
-        for item in names.iter().filter_map(|name| table.get(name)) {
+        let counts = |name: &&&str| !(is_remote && **name == CONNECT_TIMEOUT_KEY);
+        let present = names.iter().filter(counts);
+        for item in present.filter_map(|name| table.get(name)) {
             sink.report(needs(&item, kind, needed, sink));
         }
     }

@@ -100,6 +100,22 @@ fn padding_is_a_yes_or_no_beside_a_rendezvous() {
 }
 
 #[test]
+fn the_time_for_connecting_is_for_a_rendezvous_too() {
+    let with = |transport: &str| entry(&format!("connect_timeout_sec = 2.5\n{transport}"));
+    let config = super::accepted(&with(
+        "farstep.rendezvous = \"https://rdv\"\nfarstep.auth.bearer.env = \"T\"",
+    ));
+    assert_eq!(
+        config.to_json()["environments"][0]["transport"]["connect_timeout_ms"],
+        2500
+    );
+    complains(
+        &with("program = \"p\""),
+        &["requires_url environments[0].connect_timeout_sec 3:1"],
+    );
+}
+
+#[test]
 fn headers_that_belong_to_somebody_else_are_refused_with_where_they_belong() {
     for name in [
         "Authorization",

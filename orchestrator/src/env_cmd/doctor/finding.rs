@@ -101,14 +101,19 @@ fn words(report: &[Section]) -> String {
             Some((id, transport)) => text.push_str(&format!("{id} ({transport})\n")),
             None => text.push_str("configuration\n"),
         }
+        let widths = findings.iter().map(|finding| finding.check.len());
+        let width = widths.fold(CHECK_WIDTH, usize::max);
         for finding in findings {
-            text.push_str(&line(finding));
+            text.push_str(&line(finding, width));
         }
     }
     text
 }
 
-fn line(finding: &Finding) -> String {
+/// Of the column of checks, unless one of them is longer.
+const CHECK_WIDTH: usize = 12;
+
+fn line(finding: &Finding, width: usize) -> String {
     let verdict = match finding.result {
         Verdict::Ok => "ok",
         Verdict::Warning => "warning",
@@ -118,7 +123,7 @@ fn line(finding: &Finding) -> String {
     let check = finding.check.replace('_', " ");
     // What is told in several lines stays below itself.
     let found = finding.found.trim_end().replace('\n', "\n           ");
-    let line = format!("  {verdict:<7}  {check:<12} {took:>10}  {found}");
+    let line = format!("  {verdict:<7}  {check:<width$} {took:>10}  {found}");
     let mut text = format!("{}\n", line.trim_end());
     if let Some(remedy) = &finding.remedy {
         text.push_str(&format!("           try: {remedy}\n"));

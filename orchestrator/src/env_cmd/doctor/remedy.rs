@@ -41,7 +41,12 @@ pub(crate) fn of(error: &ConnectError) -> String {
             status: Some(404), ..
         } => "take the path out of `url`: executors serve `/` only",
         ConnectError::Refused { .. } => "see that an executor answers there, and nothing else",
-        ConnectError::Rendezvous { step, status, .. } => of_rendezvous(*step, *status),
+        ConnectError::Rendezvous {
+            step,
+            status,
+            reason,
+            ..
+        } => of_rendezvous(*step, *status, reason),
         ConnectError::Spawn { reason, .. } if reason.contains("Permission denied") => {
             "name a program in `program` that you may run; what it names is a folder, or not executable"
         }
@@ -72,7 +77,7 @@ pub(crate) fn of(error: &ConnectError) -> String {
 }
 
 /// By who said no.
-fn of_rendezvous(step: Step, status: Option<u16>) -> &'static str {
+fn of_rendezvous(step: Step, status: Option<u16>, reason: &str) -> &'static str {
     match (step, status) {
         (Step::Registry, Some(401)) => {
             "give `farstep.auth.bearer` a harness credential of that rendezvous (`farstep-rendezvous \
@@ -82,9 +87,12 @@ fn of_rendezvous(step: Step, status: Option<u16>) -> &'static str {
             "check `environment` of the entry, and for which environments its credential is"
         }
         (Step::Registry, Some(429)) => "wait a little: this credential asks too often",
-        (Step::Registry, Some(503)) => {
+        (Step::Registry, Some(503)) if reason.contains("executor") => {
             "start the executor (`farstep-executor --remote ...`); `farstep-rendezvous admin list` says \
              since when it is away, and why"
+        }
+        (Step::Registry, Some(503)) => {
+            "try again soon: the rendezvous starts or stops, or its store has trouble; its log says which"
         }
         (Step::Registry, _) => {
             "see that `rendezvous` of the entry is the URL of a rendezvous, and look at its log"

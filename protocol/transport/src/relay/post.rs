@@ -21,6 +21,8 @@ pub struct Posted {
     pub status: u16,
     /// Seconds after which to ask again, if it says so.
     pub retry_after: Option<u64>,
+    /// Which wish it says was followed (`Preference-Applied`, RFC 7240).
+    pub followed: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -81,7 +83,10 @@ where
         })?;
         let retry_after = head.headers.get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        let followed = head.headers.get("preference-applied");
+        let followed = followed.and_then(|value| Some(value.to_str().ok()?.to_owned()));
         Ok(Posted {
+            followed,
             status: head.status.as_u16(),
             retry_after,
             body: body.to_bytes(),
@@ -127,11 +132,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_registry_is_asked_and_its_answer_read() {
-        let answer = b"HTTP/1.1 503 No\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno";
+        let answer = b"HTTP/1.1 503 No\r\nretry-after: 7\r\npreference-applied: wait=3\r\n\
+            content-length: 2\r\n\r\nno";
         let (posted, asked) = answered(answer).await;
         let expected = Posted {
             status: 503,
             retry_after: Some(7),
+            followed: Some("wait=3".to_owned()),
             body: Bytes::from_static(b"no"),
         };
         assert_eq!(posted.unwrap(), expected);
