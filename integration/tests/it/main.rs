@@ -7,6 +7,7 @@ mod copies;
 mod copies_broken;
 mod copies_hostile;
 mod copies_kept;
+mod copies_shown;
 mod credentials;
 mod demo;
 mod desk;
