@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use farstep_protocol::relay::registry::{Refusal, RefusalBody};
 
 use crate::control::TWO_COUNT;
-use crate::store::StoreError;
+use crate::store::{CredentialKind, StoreError};
 
 /// Says that a wish of the caller was followed (RFC 7240).
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -132,6 +132,18 @@ impl Refused {
         "unavailable",
         "the service cannot answer right now",
     );
+
+    /// The credential counts, and is for something else. Whoever shows it may know that.
+    pub(crate) fn kind(wanted: CredentialKind) -> Refused {
+        let wanted = wanted.name();
+        Refused {
+            message: Cow::Owned(format!(
+                "the credential is of another kind than this takes; `farstep-rendezvous admin token \
+                 new --kind {wanted}` makes one"
+            )),
+            ..Refused::CREDENTIAL
+        }
+    }
 
     /// The executor is away, and why, and whether it was waited for as the caller wished.
     pub(crate) fn away(why: &str, waited: Option<u8>) -> Refused {

@@ -109,7 +109,7 @@ impl Caller {
         kind: CredentialKind,
     ) -> Result<(Credential, EnvironmentKey), Refused> {
         if self.credential.kind != kind {
-            return Err(Refused::CREDENTIAL);
+            return Err(Refused::kind(kind));
         }
         let environment = self.environment.ok_or(Refused::FORBIDDEN)?;
         let covers = match &self.grant {

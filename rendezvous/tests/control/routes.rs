@@ -40,6 +40,13 @@ async fn each_route_wants_its_own_kind_of_credential() {
     for wrong in ["", "x", &executor] {
         assert_eq!(scene.connect("box", wrong, 2).await.status, 401);
     }
+    // Whoever took the wrong one of two is told which is right.
+    for (swapped, right) in [
+        (scene.connect("box", &executor, 2).await, "--kind harness"),
+        (scene.register("box", &harness, 2).await, "--kind executor"),
+    ] {
+        assert!(swapped.text.contains(right), "{}", swapped.text);
+    }
     // It is for one environment, and a key has exactly its fields.
     assert_eq!(scene.register("bax", &executor, 1).await.status, 403);
     let profile = json!({"security_profile": "none", "executor_public_key": public(1)});
