@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             // Without one the connection is all there is.
             Ok(None) => settings.listen = Listen::Stdio,
             Err(error) => {
-                eprintln!("farstep-executor: {error:#}");
+                eprintln!("farstep-executor: {}", told(&error));
                 return ExitCode::FAILURE;
             }
         },
@@ -88,10 +88,23 @@ fn main() -> ExitCode {
     os::keep_house(move || match run(settings, log_format) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("farstep-executor: {error:#}");
+            eprintln!("farstep-executor: {}", told(&error));
             FAILURE
         }
     })
+}
+
+/// An error and its causes, each said once: many repeat theirs.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        match (text.is_empty(), text.contains(&cause)) {
+            (true, _) => text = cause,
+            (false, true) => {}
+            (false, false) => text = format!("{text}: {cause}"),
+        }
+    }
+    text
 }
 
 /// Where this program was started.
@@ -174,7 +187,7 @@ fn new_token(new: &TokenArgs) -> ExitCode {
     match said {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("farstep-executor: {error:#}");
+            eprintln!("farstep-executor: {}", told(&error));
             ExitCode::FAILURE
         }
     }

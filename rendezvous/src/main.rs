@@ -43,10 +43,23 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("farstep-rendezvous: {error:#}");
+            eprintln!("farstep-rendezvous: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, each said once: many repeat theirs.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        match (text.is_empty(), text.contains(&cause)) {
+            (true, _) => text = cause,
+            (false, true) => {}
+            (false, false) => text = format!("{text}: {cause}"),
+        }
+    }
+    text
 }
 
 /// Starts the log, and the export of spans if the environment wants it.
@@ -139,7 +152,10 @@ async fn open(folder: &Path) -> anyhow::Result<Sqlite> {
     made.with_context(|| format!("failed to make {}", folder.display()))?;
     let path = folder.join(DATABASE);
     let opened = Sqlite::open(&path).await;
-    opened.with_context(|| format!("failed to open {}", path.display()))
+    opened.with_context(|| {
+        let shown = path.display();
+        format!("failed to open {shown} (is it yours to read and write, and has its disk room?)")
+    })
 }
 
 /// Every executor and orchestrator is a descriptor, and what a process gets unasked is often a

@@ -48,3 +48,20 @@ fn nobody_of_the_same_user_can_look_into_it() {
     let soft = core.unwrap().split_whitespace().next();
     assert_eq!(soft, Some("0"));
 }
+
+#[test]
+fn a_database_that_cannot_be_opened_is_told_once_and_with_what_to_look_at() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody can open a folder as a file, root neither.
+    std::fs::create_dir(folder.path().join("rendezvous.sqlite")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farstep-rendezvous"));
+    let done = command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(said.matches("unable to open").count(), 1, "{said}");
+    assert!(said.contains("has its disk room?"), "{said}");
+}
