@@ -48,6 +48,10 @@ use rhythm::Rhythm;
 /// Requests of one connection that are not answered yet. Beyond it we stop reading.
 pub(crate) const IN_FLIGHT_MAX: usize = 1024;
 
+/// Bytes of blocks that are asked for and not answered yet. Beyond it we stop reading: each of them may
+/// be in memory before the peer takes any.
+pub(crate) const BLOCK_BYTES_IN_FLIGHT_MAX: usize = 32 * 1024 * 1024;
+
 /// Messages handled before their answers are flushed: what one read finds is usually less, and a
 /// peer that never pauses still gets its answers.
 const BATCH_MESSAGES: usize = 256;
@@ -289,6 +293,7 @@ impl<W: Wire> Connection<W> {
     fn may_read(&self) -> bool {
         !self.draining
             && self.in_flight.len() + self.calls.waiting() < IN_FLIGHT_MAX
+            && self.calls.promised() < BLOCK_BYTES_IN_FLIGHT_MAX
             && self.outbox.has_room()
     }
 

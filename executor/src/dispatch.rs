@@ -54,7 +54,7 @@ use crate::shown::Shown;
 use crate::surroundings::Surroundings;
 use crate::trace::TraceContext;
 use crate::watch::Awaited;
-use blocks::Opening;
+use blocks::{Opening, Promised};
 use http::Streamed;
 pub(crate) use http::{
     DELTA_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_AT_ONCE, RequestError, STREAMS_MAX,
@@ -147,6 +147,8 @@ pub(crate) struct Calls {
     /// Files that are opened behind a conflicting call. Bounded likewise.
     opening: HashMap<Ticket, Opening>,
     handles: Handles,
+    /// What blocks in flight may take.
+    blocks: Promised,
     /// Ends recursive file calls that nobody waits for any more.
     gone: Gone,
     /// Processes being started, each with the requests that came for it meanwhile.
@@ -216,6 +218,7 @@ impl Calls {
             waiting: HashMap::new(),
             opening: HashMap::new(),
             handles: Handles::new(),
+            blocks: Promised::default(),
             gone: Gone::default(),
             starting: HashMap::new(),
             parked: 0,
@@ -227,6 +230,11 @@ impl Calls {
     /// How many requests wait inside.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len() + self.opening.len() + self.parked
+    }
+
+    /// Bytes of blocks that were asked for and are not answered yet.
+    pub(crate) fn promised(&self) -> usize {
+        self.blocks.bytes()
     }
 
     /// Answers a request, or says when. `message` is the text the request was read from.

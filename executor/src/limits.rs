@@ -29,6 +29,10 @@ pub(crate) fn in_force(
             "callsAtOnce",
             count(settings.calls_at_once.unwrap_or(pool::CALLS_AT_ONCE)),
         ),
+        (
+            "blockBytesInFlight",
+            count(connection::BLOCK_BYTES_IN_FLIGHT_MAX),
+        ),
         ("answersQueued", count(connection::ANSWERS_MAX)),
         ("answerBytesQueued", count(connection::ANSWER_BYTES_MAX)),
         ("refusalBytes", count(dispatch::REFUSAL_BYTES_MAX)),

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use farstep_protocol::frame;
 use farstep_protocol::method::Empty;
@@ -20,7 +21,9 @@ use super::{
     Answer, Calls, Effect, Finished, Flight, Member, Outcome, refusal, reply, sandbox, settle,
 };
 use crate::errors;
-use crate::fs::{Access, Admit, Handle, HandleError, Mode, Reach, Reservation, Ticket};
+use crate::fs::{
+    Access, Admit, BLOCK_BYTES_MAX, Handle, HandleError, Mode, Reach, Reservation, Ticket,
+};
 use crate::pool::{self, Lost, Place};
 
 /// A file to be opened once nothing before it changes it.
@@ -124,11 +127,13 @@ impl Calls {
     ) -> Result<Answer, RpcError> {
         let (offset, len, zeros) = (params.offset, params.len, params.zeros);
         let is_small = len <= IN_PLACE_BYTES_MAX as u64;
+        // One that is longer is refused.
+        let bytes = usize::try_from(len).map_or(BLOCK_BYTES_MAX, |len| len.min(BLOCK_BYTES_MAX));
         self.on_handle(
             id,
             &params.handle_id,
             is_small,
-            Order::Asked,
+            Order::Asked(bytes),
             move |id, handle| {
                 let block = handle.read_block(offset, len)?;
                 let mut out = String::new();
@@ -196,8 +201,12 @@ impl Calls {
             return Ok(Answer::Now(settle(&id, outcome(done))));
         }
         let (places, handle_id) = (Arc::clone(&self.places), Box::from(handle_id));
+        let mut promise = None;
         let told = match order {
-            Order::Asked => self.lined_up(&id, &handle, work),
+            Order::Asked(bytes) => {
+                promise = Some(self.blocks.promise(bytes));
+                self.lined_up(&id, &handle, work)
+            }
             Order::Any => {
                 let working = (id.clone(), Arc::clone(&handle));
                 let done = pool::run(places, move |_place| work(&working.0, &working.1));
@@ -205,6 +214,7 @@ impl Calls {
             }
         };
         Ok(Answer::Later(Box::pin(async move {
+            let _until_answered = promise;
             let done = match told.await {
                 Ok(done) => done,
                 Err(lost) => {
@@ -266,9 +276,34 @@ type Done = Result<Text, HandleError>;
 /// In which order large blocks are done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// As they were asked for.
-    Asked,
+    /// As they were asked for. So many bytes are to be answered.
+    Asked(usize),
     Any,
+}
+
+/// Bytes of the blocks that a connection asked for and that are not in its answers yet. They may have
+/// been read already, however slowly it takes its answers.
+#[derive(Default)]
+pub(super) struct Promised(Arc<AtomicUsize>);
+
+/// Counts until it is dropped.
+struct Promise(Arc<AtomicUsize>, usize);
+
+impl Promised {
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn promise(&self, bytes: usize) -> Promise {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Promise(Arc::clone(&self.0), bytes)
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// Does what was lined up, in shifts: others wait for a thread, maybe.

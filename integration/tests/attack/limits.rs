@@ -19,7 +19,7 @@ const ATTACK: &str = "integration/tests/attack";
 const KIB: u64 = 1024;
 
 #[rustfmt::skip]
-const BOUNDS: [Bound; 66] = [
+const BOUNDS: [Bound; 67] = [
     ("messageBytes", 64 * MIB, "attack/messages.rs", "a_message_of_64_mib_is_served_and_a_larger_one_ends_its_connection_only"),
     ("frameBytes", 16 * MIB, "attack/messages.rs", "a_message_of_64_mib_is_served_and_a_larger_one_ends_its_connection_only"),
     ("messageBytesInAll", 256 * MIB, "attack/memory.rs", "thirty_parked_messages_stay_within_the_budget_and_the_rest_is_refused"),
@@ -28,6 +28,7 @@ const BOUNDS: [Bound; 66] = [
     ("requestIdBytes", 1024, "attack/messages.rs", "an_id_is_echoed_with_its_type_and_only_when_it_is_short"),
     ("requestsInFlight", 1024, "attack/limits.rs", "beyond_1024_requests_in_flight_a_connection_is_not_read_and_then_goes_on"),
     ("callsAtOnce", 8, "executor/src/pool.rs", "work_waits_for_a_place_and_a_panic_is_reported"),
+    ("blockBytesInFlight", 32 * MIB, "attack/memory.rs", "blocks_nobody_reads_are_not_made"),
     ("answersQueued", 1024, "executor/src/connection/outbox.rs", "a_peer_that_does_not_read_is_not_read_from"),
     ("answerBytesQueued", 8 * MIB, "executor/src/connection/outbox.rs", "a_peer_that_does_not_read_is_not_read_from"),
     ("refusalBytes", 16 * KIB, "attack/messages.rs", "unknown_methods_and_members_do_no_harm_and_nothing_long_is_sent_back"),

@@ -127,6 +127,37 @@ async fn large_answers_nobody_reads_are_not_made() -> Result<()> {
 }
 
 #[tokio::test]
+async fn blocks_nobody_reads_are_not_made() -> Result<()> {
+    let lab = Lab::new()?;
+    let executor = lab.executor("far").await?;
+    let (mut other, _) = Wire::open(&executor.url).await?;
+    let file = lab.path().join("big");
+    std::fs::write(&file, vec![b'x'; MIB as usize])?;
+    let open = json!({"handleId": "h", "path": format!("file://{}", file.display())});
+    let block = json!({"handleId": "h", "offset": 0, "len": MIB});
+    let before = executor.memory()?.now;
+    let (mut wire, _) = Wire::open(&executor.url).await?;
+    wire.done("fs/open", open).await?;
+    for _ in 0..1000 {
+        wire.post("fs/readBlock", block.clone()).await?;
+    }
+    // Until it makes no more of them.
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(50));
+    let (mut most, mut unchanged) = (0, 0);
+    while unchanged < 10 {
+        look.tick().await;
+        is_served(&mut other).await?;
+        let at_most = executor.memory()?.at_most;
+        unchanged = if at_most == most { unchanged + 1 } else { 0 };
+        most = at_most;
+    }
+    // 1000 answers of 1.3 MiB were asked for.
+    let grown = most.saturating_sub(before);
+    ensure!(grown < 96 * MIB, "{} MiB", grown / MIB);
+    Ok(())
+}
+
+#[tokio::test]
 async fn finished_processes_do_not_fill_the_memory() -> Result<()> {
     let lab = Lab::new()?;
     let executor = lab.executor("far").await?;
