@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use farstep_integration::{Finished, Lab, Running, find, need, script};
+use farstep_integration::{Finished, Lab, PATIENCE, Running, SESSION_ATTACHED, find, need, script};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -62,7 +62,16 @@ async fn hello(socket: &Path, resume: Option<&str>) -> Result<(BufReader<UnixStr
     if let Some(session) = resume {
         params["resumeSessionId"] = session.into();
     }
-    let answer = call(&mut stream, 1, "initialize", params).await?;
+    let mut id = 1;
+    let answer = loop {
+        let answer = reply(&mut stream, id, "initialize", &params).await?;
+        // There is no event to wait for: the end of a connection is noticed over there.
+        if answer["error"]["code"] != SESSION_ATTACHED {
+            break result(answer)?;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        id += 1;
+    };
     let initialized = json!({"method": "initialized", "params": {}});
     stream
         .write_all(format!("{initialized}\n").as_bytes())
@@ -76,6 +85,20 @@ async fn call(
     method: &str,
     params: Value,
 ) -> Result<Value> {
+    result(reply(stream, id, method, &params).await?)
+}
+
+fn result(reply: Value) -> Result<Value> {
+    ensure!(reply.get("result").is_some(), "{reply}");
+    Ok(reply["result"].clone())
+}
+
+async fn reply(
+    stream: &mut BufReader<UnixStream>,
+    id: u64,
+    method: &str,
+    params: &Value,
+) -> Result<Value> {
     let request = json!({"id": id, "method": method, "params": params});
     stream.write_all(format!("{request}\n").as_bytes()).await?;
     loop {
@@ -83,8 +106,7 @@ async fn call(
         ensure!(stream.read_line(&mut line).await? > 0, "it ended");
         let message: Value = serde_json::from_str(&line)?;
         if message["id"] == id {
-            ensure!(message.get("result").is_some(), "{message}");
-            return Ok(message["result"].clone());
+            return Ok(message);
         }
     }
 }
@@ -125,7 +147,8 @@ async fn a_session_on_a_socket_outlives_its_connection() -> Result<()> {
     let start = script("p", "echo here; exec sleep 1000");
     call(&mut stream, 2, "process/start", start).await?;
     drop(stream);
-    let (mut stream, again) = hello(&socket, Some(&session)).await?;
+    let resumed = tokio::time::timeout(PATIENCE, hello(&socket, Some(&session)));
+    let (mut stream, again) = resumed.await??;
     assert_eq!(again["sessionId"], session.as_str());
     let read = json!({"processId": "p", "waitMs": 60_000});
     let read = call(&mut stream, 2, "process/read", read).await?;
