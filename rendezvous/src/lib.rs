@@ -16,7 +16,6 @@ mod api;
 mod attest;
 pub mod auth;
 pub mod bus;
-mod carrier;
 pub mod cli;
 pub mod control;
 pub mod drain;

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -22,7 +23,6 @@ use tower_service::Service as _;
 use tracing::Instrument as _;
 
 use crate::api;
-use crate::carrier::Carrier;
 use crate::node::Node;
 use crate::tls::Tls;
 use crate::trace;
@@ -171,19 +171,19 @@ impl Accepted {
             return tracing::debug!(%error, "the socket is gone already");
         }
         let Some(tls) = tls else {
-            return self.serve(Carrier::Plain(tcp)).await;
+            return self.serve(tcp).await;
         };
         match timeout(HEAD_MAX, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => {
-                let stream = Carrier::Secured(Box::new(stream));
-                Box::pin(self.serve(stream)).await;
-            }
+            Ok(Ok(stream)) => Box::pin(self.serve(stream)).await,
             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
             Err(_) => tracing::debug!("no TLS in time"),
         }
     }
 
-    async fn serve(self, stream: Carrier) {
+    async fn serve<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let Accepted { router, peer, stop } = self;
         let service = service_fn(move |request: Request<Incoming>| {
             let mut router = router.clone();

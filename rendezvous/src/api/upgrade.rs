@@ -5,31 +5,32 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use farstep_protocol::relay::registry::REQUEST_HEADER;
-use farstep_protocol::relay::{FEATURES_HEADER, RESTART_NOTICE_FEATURE, names_feature};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use farstep_protocol::relay::{
+    FEATURES_HEADER, FRAME_BYTES_MAX, RESTART_NOTICE_FEATURE, names_feature,
+};
 
 use super::register::turned_away;
 use crate::auth::{Access, UrlRefused, digest};
 use crate::bus::Notice;
-use crate::carrier::Carrier;
 use crate::limits::HeldStream;
 use crate::node::{Node, now};
-use crate::relay::{
-    Ending, ExecutorLink, Linked, Reader, Writer, serve_executor, serve_harness, split,
-};
+use crate::relay::{Ending, ExecutorLink, Linked, serve_executor, serve_harness};
 use crate::store::{Arrival, Closed, EnvironmentKey, Route, StoreError};
 use crate::watch::Standing;
 
 /// Why an upgrade is refused, which peers log.
 const REASON: HeaderName = HeaderName::from_static("x-codex-rendezvous-rejection-reason");
+
+/// Read at once from a socket, in bytes; held by every connection, and most are idle.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// A message that is being written, with its header, in bytes; given back behind it.
+const WRITE_BUFFER_BYTES_MAX: usize = 2 * (FRAME_BYTES_MAX + 64);
 
 /// A refused upgrade.
 struct NoUpgrade(StatusCode, &'static str);
@@ -58,15 +59,9 @@ pub(super) async fn upgrade(
     State(node): State<Arc<Node>>,
     Path((_cluster, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
-    mut request: Request,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
 ) -> Response {
-    // Extensions are not negotiated, so nothing is ever compressed.
-    let answer = match create_response_with_body(&request, Body::empty) {
-        Ok(answer) => answer,
-        Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-    };
-    let upgrade = hyper::upgrade::on(&mut request);
-    let headers = request.headers();
     let query = query.unwrap_or_default();
     let said = |name| {
         headers
@@ -76,6 +71,12 @@ pub(super) async fn upgrade(
     let wants_notice =
         said(FEATURES_HEADER).is_some_and(|list| names_feature(list, RESTART_NOTICE_FEATURE));
     let request = said(REQUEST_HEADER).map(shown).unwrap_or_default();
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX);
     match permitted(&node, &id, &query).await {
         Ok(Permitted::Executor(environment, route, ends_at)) => {
             let linked = Linked {
@@ -85,21 +86,16 @@ pub(super) async fn upgrade(
                 wants_notice,
             };
             let served = node.served.clone();
-            served.spawn(async move {
-                if let Some(opened) = opened(upgrade).await {
-                    opened.0.share();
-                    executor(node, linked, request, websocket(opened)).await;
-                }
-            });
-            answer
+            let serving =
+                move |socket| served.track_future(executor(node, linked, request, socket));
+            upgrade.on_upgrade(serving)
         }
         Ok(Permitted::Harness(link, held)) => {
-            node.served.spawn(async move {
-                if let Some(opened) = opened(upgrade).await {
-                    harness(link, held, wants_notice, websocket(opened)).await;
-                }
-            });
-            answer
+            let serving = move |socket| {
+                let served = node.served.clone();
+                served.track_future(harness(link, held, wants_notice, socket))
+            };
+            upgrade.on_upgrade(serving)
         }
         Err(refused) => {
             node.metrics.upgrade_refused(role(&query), refused.1);
@@ -107,20 +103,6 @@ pub(super) async fn upgrade(
             refused.into_response()
         }
     }
-}
-
-type WebSocket = (Reader<Carrier>, Writer<Carrier>);
-
-/// The connection once its peer was told, and what it said already. `None` if that failed.
-async fn opened(upgrade: OnUpgrade) -> Option<(Carrier, Bytes)> {
-    let upgraded = upgrade.await.ok()?;
-    let parts = Upgraded::downcast::<TokioIo<Carrier>>(upgraded).ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
-}
-
-/// What was read is let go here: however little it is, it holds all the memory HTTP was read into.
-fn websocket((carrier, read): (Carrier, Bytes)) -> WebSocket {
-    split(carrier, &read)
 }
 
 /// Which end it wanted to be, for counting.
@@ -173,7 +155,7 @@ async fn permitted(node: &Node, id: &str, query: &str) -> Result<Permitted, NoUp
                 turned_away(node, &url.environment, because).await;
                 return Err(NoUpgrade(StatusCode::UNAUTHORIZED, "invalid_secret"));
             };
-            if node.bus.count() >= node.limits.quotas().executors {
+            if node.bus.links().len() >= node.limits.quotas().executors {
                 return Err(NoUpgrade(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "route_unavailable",
@@ -202,7 +184,7 @@ async fn permitted(node: &Node, id: &str, query: &str) -> Result<Permitted, NoUp
     }
 }
 
-async fn executor(node: Arc<Node>, linked: Linked, request: String, websocket: WebSocket) {
+async fn executor(node: Arc<Node>, linked: Linked, request: String, socket: WebSocket) {
     let metrics = Arc::clone(&node.metrics);
     let link = ExecutorLink::new(linked, metrics, Arc::clone(&node.limits));
     node.bus.announce(Arc::clone(&link));
@@ -226,7 +208,7 @@ async fn executor(node: Arc<Node>, linked: Linked, request: String, websocket: W
     if node.stop.is_cancelled() {
         link.end(Ending::RESTART);
     }
-    let ending = serve_executor(Arc::clone(&link), websocket).await;
+    let ending = serve_executor(Arc::clone(&link), socket).await;
     let is_away = node.bus.withdraw(&link);
     tracing::info!(
         env = %link.environment, conn = link.number(), code = ending.code, ending.reason,
@@ -259,15 +241,10 @@ fn closed_by(ending: Ending) -> &'static str {
     }
 }
 
-async fn harness(
-    link: Arc<ExecutorLink>,
-    held: HeldStream,
-    wants_notice: bool,
-    websocket: WebSocket,
-) {
+async fn harness(link: Arc<ExecutorLink>, held: HeldStream, wants_notice: bool, socket: WebSocket) {
     let environment = link.environment.clone();
     tracing::info!(env = %environment, conn = link.number(), "orchestrator connected");
-    let ending = serve_harness(link, websocket, held.over(), wants_notice).await;
+    let ending = serve_harness(link, socket, held.over(), wants_notice).await;
     drop(held);
     tracing::info!(
         env = %environment, code = ending.code, ending.reason, "orchestrator disconnected"

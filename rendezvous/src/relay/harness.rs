@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
 
 use super::link::ExecutorLink;
 use super::machine::Next;
-use super::{CLOSE_MAX, Ending, Reader, Side, Writer, socket};
+use super::{CLOSE_MAX, Ending, Side, socket};
 
 /// Serves an orchestrator's websocket to its end, or until its credential is `over`.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
+pub(crate) async fn serve(
     link: Arc<ExecutorLink>,
-    (mut reader, mut writer): (Reader<S>, Writer<S>),
+    websocket: WebSocket,
     over: impl Future<Output = Ending>,
     wants_notice: bool,
 ) -> Ending {
+    let (mut sink, mut stream) = websocket.split();
     let Some(place) = link.join(wants_notice) else {
-        let _ = timeout(CLOSE_MAX, writer.farewell(Ending::FULL)).await;
+        if let Some(message) = Ending::FULL.message() {
+            let _ = timeout(CLOSE_MAX, sink.send(message)).await;
+        }
         return Ending::FULL;
     };
     let side = Side {
@@ -30,8 +34,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
         ending = over => (ending, false),
         ending = side.bell.ended() => (ending, false),
         _ = link.bell().ended() => (Ending::GONE, false),
-        ending = socket::read(&side, &mut reader) => (ending, ending.is_farewell()),
-        ending = socket::write(&side, &mut writer) => (ending, false),
+        ending = socket::read(&side, &mut stream) => (ending, ending.is_farewell()),
+        ending = socket::write(&side, &mut sink) => (ending, false),
     };
     if ending == Ending::EXPIRED {
         link.expire(side.conn);
@@ -41,11 +45,14 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
     let farewell = async {
         if is_reset {
             while let Next::Frame(queued) = link.next_for(side.conn) {
-                writer.binary(queued.bytes);
-                writer.write().await?;
+                sink.send(Message::Binary(queued.bytes)).await?;
             }
         }
-        writer.farewell(ending).await
+        match ending.message() {
+            Some(message) => sink.send(message).await,
+            // The answer to its farewell.
+            None => sink.flush().await,
+        }
     };
     if is_reset {
         // A peer that does not take it misses nothing.

@@ -68,8 +68,6 @@ pub(super) struct Bell {
     ending: OnceLock<Ending>,
     wants_notice: bool,
     has_notice: AtomicBool,
-    /// What the peer's last ping said. Only the last has to be answered.
-    pinged: Mutex<Option<Bytes>>,
 }
 
 impl Bell {
@@ -96,18 +94,6 @@ impl Bell {
             self.has_notice.store(true, Ordering::Release);
             self.may_write.notify_one();
         }
-    }
-
-    /// The peer wants to hear that back.
-    pub(super) fn pinged(&self, said: Bytes) {
-        *self.pinged.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
-        self.may_write.notify_one();
-    }
-
-    /// What it is to hear back now.
-    pub(super) fn take_pong(&self) -> Option<Bytes> {
-        let mut pinged = self.pinged.lock().unwrap_or_else(PoisonError::into_inner);
-        pinged.take()
     }
 
     /// Whether it is to be told now that the node is about to go.

@@ -7,7 +7,7 @@
 //!                 └──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `machine` decides, without a socket or a clock; `socket` pumps; `wire` makes messages of bytes. It reads version, stream id and
+//! `machine` decides, without a socket or a clock; `socket` pumps. It reads version, stream id and
 //! kind of a frame and passes the very same bytes on. What is inside it cannot read: this crate
 //! builds without `protocol::noise`. Nothing is dropped. A stream that cannot be served any more is
 //! reset at both ends, so that nobody waits for what never comes.
@@ -26,9 +26,10 @@ mod queue;
 mod socket;
 mod streams;
 mod turns;
-mod wire;
 
 use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 
 pub(crate) use executor::serve as serve_executor;
 pub(crate) use harness::serve as serve_harness;
@@ -36,7 +37,6 @@ pub use link::{ExecutorLink, Linked};
 pub(crate) use machine::{By, Why};
 pub use queue::QueueLimits;
 pub use streams::STREAMS_MAX;
-pub(crate) use wire::{Reader, Writer, split};
 
 /// How often each side is asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -92,5 +92,15 @@ impl Ending {
     /// Whether the peer went by itself.
     fn is_farewell(self) -> bool {
         self == Ending::CLOSED || self == Ending::BROKEN
+    }
+
+    /// What the peer is told, if there is anybody to tell.
+    fn message(self) -> Option<Message> {
+        (!self.is_farewell()).then(|| {
+            Message::Close(Some(CloseFrame {
+                code: self.code,
+                reason: Utf8Bytes::from_static(self.reason),
+            }))
+        })
     }
 }
