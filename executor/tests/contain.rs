@@ -232,6 +232,8 @@ async fn a_guardian_that_is_killed_or_stopped_is_there_again() {
     })
     .await;
     let second = guardian(executor.pid()).unwrap();
+    // One that has just been started does not ignore anything yet.
+    until("it is at its post", || state(second) == Some('S')).await;
     kill_process(second, Signal::STOP).unwrap();
     kill_process(second, Signal::TERM).unwrap();
     until("the guardian goes on", || state(second) == Some('S')).await;
