@@ -15,24 +15,23 @@ mod blocks;
 mod content;
 mod files;
 mod http;
+mod member;
 mod names;
 mod notes;
 mod pieces;
 mod process;
 mod record;
+mod replies;
 mod sandbox;
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use farstep_protocol::frame;
 use farstep_protocol::method::fs::{WriteBlockParams, WriteFileParams};
 use farstep_protocol::method::process::WriteParams;
 use farstep_protocol::method::{
@@ -40,7 +39,6 @@ use farstep_protocol::method::{
 };
 use farstep_protocol::rpc::{Request, RequestId, RpcError};
 use farstep_transport::Text;
-use serde::Serialize;
 use tokio::sync::Semaphore;
 use tracing::{Instrument as _, Level, Span};
 
@@ -59,11 +57,14 @@ use http::Streamed;
 pub(crate) use http::{
     DELTA_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_AT_ONCE, RequestError, STREAMS_MAX,
 };
+use member::Member;
 pub(crate) use names::{is_known, methods};
 use names::{known, place_of};
 use notes::Notes;
 pub(crate) use pieces::{Pieces, TornError};
 pub(crate) use process::{PROCESS_ID_BYTES_MAX, SNAPSHOT_SCOPE_BYTES_MAX, WRITE_ID_BYTES_MAX};
+pub(crate) use replies::{REFUSAL_BYTES_MAX, refusal, reply};
+use replies::{raw_reply, settle, written};
 
 /// What became of a request.
 pub(crate) enum Answer {
@@ -485,105 +486,6 @@ fn told(flight: Flight, span: Span) -> Flight {
         finished
     };
     Box::pin(told.instrument(span))
-}
-
-fn settle(id: &RequestId, outcome: Outcome) -> Text {
-    outcome.unwrap_or_else(|error| refusal(id, &error))
-}
-
-/// The longest text of a refusal, in bytes. It may quote what was sent, and is no way to have it
-/// sent back: a path fits, the rest is cut.
-pub(crate) const REFUSAL_BYTES_MAX: usize = 16 * 1024;
-
-pub(crate) fn refusal(id: &RequestId, error: &RpcError) -> Text {
-    let mut out = String::new();
-    match error.message.len() <= REFUSAL_BYTES_MAX {
-        true => frame::refusal(&mut out, id, error),
-        false => {
-            let end = error.message.floor_char_boundary(REFUSAL_BYTES_MAX);
-            let message = error.message.get(..end).unwrap_or_default().to_owned();
-            let data = error.data.clone();
-            let code = error.code;
-            frame::refusal(
-                &mut out,
-                id,
-                &RpcError {
-                    code,
-                    message,
-                    data,
-                },
-            );
-        }
-    }
-    out.into()
-}
-
-pub(crate) fn reply<T: Serialize + ?Sized>(id: &RequestId, result: &T) -> Text {
-    small(|out| frame::reply(out, id, result))
-}
-
-/// A reply whose result is JSON already.
-fn raw_reply(id: &RequestId, result: &str) -> Text {
-    small(|out| frame::reply_with(out, id, |out| out.push_str(result)))
-}
-
-/// A short text, in memory of exactly its size: it is put together where the one before was.
-fn small(write: impl FnOnce(&mut String)) -> Text {
-    /// What is kept of it.
-    const SCRATCH_BYTES_MAX: usize = 4 * 1024;
-    thread_local! {
-        static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
-    }
-    let mut out = SCRATCH.take();
-    out.clear();
-    write(&mut out);
-    if out.capacity() > SCRATCH_BYTES_MAX {
-        return out.into();
-    }
-    let text = Text::from(out.as_str());
-    SCRATCH.set(out);
-    text
-}
-
-/// A reply whose result `write` appends as JSON.
-fn written(id: &RequestId, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
-    let mut head = String::new();
-    frame::reply_with(&mut head, id, |_| {});
-    let mut out = head.into_bytes();
-    let tail = out.pop();
-    write(&mut out);
-    out.extend(tail);
-    Text::try_from(out).map_err(|_| errors::not_json())
-}
-
-/// A member of a message that outlives the parsing of it, without a copy unless it was escaped.
-enum Member {
-    Inside(Text, Range<usize>),
-    Apart(String),
-}
-
-impl Member {
-    fn of(message: &Text, member: Cow<'_, str>) -> Member {
-        match member {
-            Cow::Borrowed(part) => {
-                let start = (part.as_ptr() as usize).wrapping_sub(message.as_ptr() as usize);
-                Member::Inside(message.clone(), start..start.wrapping_add(part.len()))
-            }
-            Cow::Owned(part) => Member::Apart(part),
-        }
-    }
-
-    /// The bytes it stands for; `None` if it is not the base64 of any.
-    fn decoded(&self) -> Option<Vec<u8>> {
-        frame::read_base64(self.text()?)
-    }
-
-    fn text(&self) -> Option<&str> {
-        match self {
-            Member::Inside(message, range) => message.get(range.clone()),
-            Member::Apart(part) => Some(part),
-        }
-    }
 }
 
 impl fmt::Debug for Calls {
