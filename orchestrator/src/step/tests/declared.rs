@@ -34,7 +34,7 @@ async fn nothing_outside_of_the_roots_is_touched_and_the_model_reads_which_they_
     let patch = |path: &str| format!("*** Begin Patch\n*** Add File: {path}\n+x\n*** End Patch");
     let moved =
         "*** Begin Patch\n*** Update File: a\n*** Move to: ../../etc/a\n@@\n-a\n+b\n*** End Patch";
-    alpha.put("file:///work/app/a", "a\n");
+    alpha.put("file:///srv/app/a", "a\n");
     let workdir = |call: &str, folder: &str| {
         calls(
             call,
@@ -44,13 +44,13 @@ async fn nothing_outside_of_the_roots_is_touched_and_the_model_reads_which_they_
     };
     let mut scene = Scene::declared(
         &set,
-        [("alpha", rooted(&["file:///work/app", "file:///work/lib"]))],
+        [("alpha", rooted(&["file:///srv/app", "file:///srv/lib"]))],
         [
             Reply::items([
                 workdir("out", "/etc"),
                 workdir("up", "../application"),
                 workdir("in", "sub"),
-                workdir("lib", "/work/lib/x"),
+                workdir("lib", "/srv/lib/x"),
                 patches("p-out", &patch("../../etc/new")),
                 patches("p-in", &patch("new")),
                 patches("p-moved", moved),
@@ -62,7 +62,7 @@ async fn nothing_outside_of_the_roots_is_touched_and_the_model_reads_which_they_
     scene.turn("x").await;
     let reason = |path: &str| {
         format!(
-            "`{path}` is outside of the workspace roots of `alpha` (/work/app, /work/lib), and \
+            "`{path}` is outside of the workspace roots of `alpha` (/srv/app, /srv/lib), and \
              nobody can be asked to allow it"
         )
     };
@@ -72,7 +72,7 @@ async fn nothing_outside_of_the_roots_is_touched_and_the_model_reads_which_they_
         format!("exec_command rejected: workdir {}", reason("/etc"))
     );
     assert!(
-        said("up").ends_with(&reason("/work/application")),
+        said("up").ends_with(&reason("/srv/application")),
         "{}",
         said("up")
     );
@@ -90,14 +90,14 @@ async fn nothing_outside_of_the_roots_is_touched_and_the_model_reads_which_they_
     );
     assert_eq!(ran(&alpha), ["in", "lib"]);
     assert_eq!(
-        alpha.text_of("file:///work/app/new").as_deref(),
+        alpha.text_of("file:///srv/app/new").as_deref(),
         Some("x\n")
     );
-    assert_eq!(alpha.text_of("file:///work/app/a").as_deref(), Some("a\n"));
+    assert_eq!(alpha.text_of("file:///srv/app/a").as_deref(), Some("a\n"));
     // The executor would start elsewhere; the first root is inside.
     let text = environment_text(&scene, 0);
-    assert!(text.contains("<cwd>/work/app</cwd>"), "{text}");
-    let told = "<workspace_roots><root>/work/app</root><root>/work/lib</root></workspace_roots>";
+    assert!(text.contains("<cwd>/srv/app</cwd>"), "{text}");
+    let told = "<workspace_roots><root>/srv/app</root><root>/srv/lib</root></workspace_roots>";
     assert!(text.contains(told), "{text}");
 }
 

@@ -91,7 +91,7 @@ const ATTACKS: &[(&str, &[(&str, &str)])] = &[
                 "\x1b]133;A\x07$ \x1b]133;B\x07",
             ),
             ("a palette", "\x1b]4;0;rgb:00/00/00\x07\x1b]104\x07"),
-            ("a log file", "\x1b]46;/home/user/.bashrc\x07"),
+            ("a log file", "\x1b]46;~/.bashrc\x07"),
             (
                 "pictures",
                 "\x1bPq#0;2;0;0;0#0!9~\x1b\\\x1b_Ga=T,t=f;L2V0Yy9wYXNzd2Q=\x1b\\",
