@@ -4,6 +4,8 @@
 //! ours alone: nothing a peer makes up becomes a time series.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -28,11 +30,10 @@ pub(crate) struct Metrics {
     pub(crate) trace_ignored: Counter,
     /// By the place of the method's name.
     calls: Vec<Counter>,
-    connections: Gauge,
-    sessions: Gauge,
-    processes: Gauge,
-    retained: Gauge,
-    page: PrometheusHandle,
+    counted: Vec<Counted>,
+    /// Made for whoever asks first: the recorder measures the clock of the processor when it is made,
+    /// which takes it a millisecond or, on some machines, many.
+    page: OnceLock<Page>,
 }
 
 /// How much there is of what, at one moment.
@@ -45,20 +46,37 @@ pub(crate) struct Levels {
     pub(crate) retained: usize,
 }
 
+struct Counted {
+    key: Key,
+    count: Arc<AtomicU64>,
+}
+
+struct Page {
+    counters: Vec<Counter>,
+    connections: Gauge,
+    sessions: Gauge,
+    processes: Gauge,
+    retained: Gauge,
+    text: PrometheusHandle,
+}
+
 impl Metrics {
     /// All at zero. `methods` are those that can be called.
     pub(crate) fn new(methods: impl IntoIterator<Item = &'static str>) -> Metrics {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let here = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-        let counter = |name: &'static str, labels: Vec<Label>| {
-            recorder.register_counter(&Key::from_parts(name, labels), &here)
+        let mut counted = Vec::new();
+        let mut counter = |name: &'static str, labels: Vec<Label>| {
+            let count = Arc::<AtomicU64>::default();
+            let counter = Counter::from_arc(Arc::clone(&count));
+            let key = Key::from_parts(name, labels);
+            counted.push(Counted { key, count });
+            counter
         };
-        let plain = |name| counter(name, Vec::new());
-        let gauge = |name: &'static str| recorder.register_gauge(&Key::from_name(name), &here);
         let calls = methods.into_iter().map(|method| {
             let label = Label::from_static_parts("method", method);
             counter("farstep_calls_total", vec![label])
         });
+        let calls = calls.collect();
+        let mut plain = |name| counter(name, Vec::new());
         Metrics {
             accepted: plain("farstep_connections_accepted_total"),
             upgraded: plain("farstep_connections_upgraded_total"),
@@ -68,12 +86,9 @@ impl Metrics {
             opened: plain("farstep_sessions_opened_total"),
             resumed: plain("farstep_sessions_resumed_total"),
             trace_ignored: plain("farstep_trace_contexts_ignored_total"),
-            calls: calls.collect(),
-            connections: gauge("farstep_connections"),
-            sessions: gauge("farstep_sessions"),
-            processes: gauge("farstep_processes"),
-            retained: gauge("farstep_retained_output_bytes"),
-            page: recorder.handle(),
+            calls,
+            counted,
+            page: OnceLock::new(),
         }
     }
 
@@ -85,16 +100,40 @@ impl Metrics {
     }
 
     /// The page, in Prometheus' text format.
+    ///
+    /// Blocks for up to a fifth of a second the first time.
     pub(crate) fn page(&self, now: Levels) -> String {
+        let page = self.page.get_or_init(|| Page::new(&self.counted));
+        for (counter, Counted { count, .. }) in page.counters.iter().zip(&self.counted) {
+            counter.absolute(count.load(Ordering::Relaxed));
+        }
         for (gauge, level) in [
-            (&self.connections, now.connections),
-            (&self.sessions, now.sessions),
-            (&self.processes, now.processes),
-            (&self.retained, now.retained),
+            (&page.connections, now.connections),
+            (&page.sessions, now.sessions),
+            (&page.processes, now.processes),
+            (&page.retained, now.retained),
         ] {
             gauge.set(u32::try_from(level).map_or(f64::INFINITY, f64::from));
         }
-        self.page.render()
+        page.text.render()
+    }
+}
+
+impl Page {
+    fn new(counted: &[Counted]) -> Page {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let here = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        let counters = counted.iter();
+        let counters = counters.map(|Counted { key, .. }| recorder.register_counter(key, &here));
+        let gauge = |name: &'static str| recorder.register_gauge(&Key::from_name(name), &here);
+        Page {
+            counters: counters.collect(),
+            connections: gauge("farstep_connections"),
+            sessions: gauge("farstep_sessions"),
+            processes: gauge("farstep_processes"),
+            retained: gauge("farstep_retained_output_bytes"),
+            text: recorder.handle(),
+        }
     }
 }
 

@@ -6,7 +6,6 @@
 //! we start need them. Decides who may; whether it is worth it is each connection's own affair
 //! (`connection::rhythm`).
 
-use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,8 +29,7 @@ pub(crate) struct Awake<'a>(&'a Vigil);
 impl Vigil {
     /// `moment` is how long to stay awake; zero never does.
     pub(crate) fn new(moment: Duration) -> Vigil {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Vigil::on(processors, moment)
+        Vigil::on(os::processors(), moment)
     }
 
     pub(crate) fn on(processors: usize, moment: Duration) -> Vigil {

@@ -11,7 +11,6 @@
 //! list. The first failure ends all of them. Helpers end before the call returns.
 
 use std::ffi::OsStr;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +18,7 @@ use std::thread;
 
 use super::error::Failure;
 use super::tree::Tree;
+use crate::os;
 
 /// Helpers of one call. Creating and removing names gains little beyond three processors, because
 /// file systems take turns on what they share.
@@ -80,7 +80,7 @@ struct Crew<'t> {
 
 /// How many helpers a call may have on this machine.
 pub(super) fn helpers_max() -> usize {
-    HELPERS_MAX.min(thread::available_parallelism().map_or(1, NonZeroUsize::get) - 1)
+    HELPERS_MAX.min(os::processors() - 1)
 }
 
 /// Has `work` done on every directory of `tree`, parents before children; it may find more. Each

@@ -177,7 +177,12 @@ async fn metrics(
     }
     let connections = CONNECTIONS_MAX.saturating_sub(places.available_permits());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
-    ([(CONTENT_TYPE, kind)], server.metrics_page(connections)).into_response()
+    // It may take a moment to make.
+    let page = tokio::task::spawn_blocking(move || server.metrics_page(connections));
+    match page.await {
+        Ok(page) => ([(CONTENT_TYPE, kind)], page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// The same for a credential that is missing, malformed or wrong (`security` SR-6).

@@ -20,7 +20,7 @@ mod windows;
 
 #[cfg(not(target_os = "linux"))]
 pub use scratch::Scratch;
-pub use shared::{Command, Read, Stdio, StopSignal, WindowSize};
+pub use shared::{Command, Read, Stdio, StopSignal, WindowSize, processors};
 #[cfg(unix)]
 pub use unix::*;
 #[cfg(windows)]

@@ -2,7 +2,17 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::thread;
+
+/// How many processors this program may use, of its quota if it has one, when that was first asked: the
+/// answer takes the system a dozen files.
+pub fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
+}
 
 /// A program to start: everything about it is explicit, nothing is inherited.
 #[derive(Clone)]

@@ -34,7 +34,9 @@ struct Mapping {
     end: u64,
 }
 
-/// Those of a file, for reading or executing only, without a changed page.
+/// Those of a file, for reading or executing only, without a changed page: a page that was written to
+/// is no longer the file's. One of a file that is not on the disk yet, as of a program just built, is
+/// `Private_Dirty` as well, and nobody changed it.
 fn clean_mappings(smaps: &str) -> Vec<Mapping> {
     let mut found = Vec::new();
     let mut current = None;
@@ -43,7 +45,7 @@ fn clean_mappings(smaps: &str) -> Vec<Mapping> {
         let first = fields.next().unwrap_or_default();
         if !first.ends_with(':') {
             current = header(first, fields);
-        } else if first == "Private_Dirty:"
+        } else if first == "Anonymous:"
             && fields.next() == Some("0")
             && let Some(mapping) = current.take()
         {
@@ -73,9 +75,9 @@ mod tests {
 
     #[test]
     fn only_what_was_never_changed_and_can_be_read_again_is_given_back() {
-        let mapping = |range, may, file, dirty| {
+        let mapping = |range, may, file, changed| {
             format!(
-                "{range} {may} 00000000 fe:00 12 {file}\nRss: 4 kB\nPrivate_Dirty: {dirty} kB\n"
+                "{range} {may} 00000000 fe:00 12 {file}\nRss: 4 kB\nPrivate_Dirty: 4 kB\nAnonymous: {changed} kB\n"
             )
         };
         let smaps = [

@@ -89,10 +89,7 @@ async fn nothing_outside_of_the_roots_is_touched_and_the_model_reads_which_they_
         format!("view_image rejected: {}", reason("/etc/passwd"))
     );
     assert_eq!(ran(&alpha), ["in", "lib"]);
-    assert_eq!(
-        alpha.text_of("file:///srv/app/new").as_deref(),
-        Some("x\n")
-    );
+    assert_eq!(alpha.text_of("file:///srv/app/new").as_deref(), Some("x\n"));
     assert_eq!(alpha.text_of("file:///srv/app/a").as_deref(), Some("a\n"));
     // The executor would start elsewhere; the first root is inside.
     let text = environment_text(&scene, 0);

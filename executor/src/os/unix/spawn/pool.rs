@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Child, Command, SpawnError, image};
+use crate::os::processors;
 use crate::os::unix::contain::{Keeper, Lineage, Origin};
 
 /// Several starts at a time gain half as much again as one; more than the cores gain nothing.
@@ -63,7 +63,6 @@ impl Default for Spawner {
 impl Spawner {
     /// Makes no thread yet.
     pub fn new() -> Spawner {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Spawner {
             shared: Arc::new(Shared {
                 queue: Mutex::new(Queue::default()),
@@ -71,7 +70,7 @@ impl Spawner {
                 room: Arc::new(Semaphore::new(QUEUED_MAX)),
             }),
             keeper: Arc::default(),
-            threads_max: cores.min(THREADS_MAX),
+            threads_max: processors().min(THREADS_MAX),
         }
     }
 
