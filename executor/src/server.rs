@@ -12,6 +12,7 @@ use farstep_protocol::method::environment::DURABLE_SESSIONS;
 use farstep_protocol::method::{fs as fs_method, process as process_method};
 use farstep_transport::Budget;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::attached::Attached;
 use crate::audit::{Audit, Event, Who};
@@ -32,6 +33,10 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long nobody may come before what was needed to begin is given back: about ten times what
 /// a session takes to be opened.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long what opens a session stays in memory behind one. A connection that broke is back in less,
+/// and to read all that again would take it longer than the rest of its way.
+const COMES_BACK: Duration = Duration::from_secs(60);
 
 /// Messages from here on leave memory behind that is worth giving back.
 const LARGE_BYTES_MIN: usize = 64 * 1024;
@@ -56,7 +61,7 @@ pub struct Server {
     messages: Budget,
     /// Wakes [`Server::slim_down`].
     news: Notify,
-    /// A session was opened or resumed, or the executor has just started.
+    /// A session was opened or resumed.
     opened: AtomicBool,
     /// Something large was read or written.
     worked: AtomicBool,
@@ -100,7 +105,7 @@ impl Server {
             session_retention_max: settings.session_retention_max(),
             messages: Budget::new(MESSAGE_BYTES_IN_ALL_MAX),
             news: Notify::new(),
-            opened: AtomicBool::new(true),
+            opened: AtomicBool::new(false),
             worked: AtomicBool::new(false),
             audit,
             metrics: Metrics::new(dispatch::methods()),
@@ -123,31 +128,44 @@ impl Server {
         }
     }
 
-    /// Gives back what the start, and then each opening of a session, took of memory for reading
-    /// this program, and what large messages took, as soon as nobody else comes with any, until the
+    /// Gives back what the start took of memory for reading this program, and what large messages
+    /// took, as soon as nobody comes with any, and what the opening of sessions took later, until the
     /// executor stops.
     pub async fn slim_down(&self) -> Infallible {
+        let mut due = Some(Instant::now());
         loop {
-            while tokio::time::timeout(PAUSE, self.news.notified())
-                .await
-                .is_ok()
-            {}
+            while timeout(PAUSE, self.news.notified()).await.is_ok() {}
             if self.worked.swap(false, Ordering::Relaxed) {
                 // Whoever is still at it says so again.
                 continue;
             }
-            if self.opened.swap(false, Ordering::Relaxed) {
-                os::give_back_program();
+            match due {
+                Some(at) if at <= Instant::now() => {
+                    due = None;
+                    self.opened.store(false, Ordering::Relaxed);
+                    os::give_back_program();
+                }
+                Some(_) => {}
+                None if self.opened.swap(false, Ordering::Relaxed) => {
+                    due = Some(Instant::now() + COMES_BACK);
+                }
+                None => {}
             }
             os::give_back_memory();
-            self.news.notified().await;
+            match due {
+                Some(at) => timeout_at(at, self.news.notified())
+                    .await
+                    .unwrap_or_default(),
+                None => self.news.notified().await,
+            }
         }
     }
 
     /// A session was opened or resumed.
     pub(crate) fn attached(&self) {
-        self.opened.store(true, Ordering::Relaxed);
-        self.news.notify_one();
+        if !self.opened.swap(true, Ordering::Relaxed) {
+            self.news.notify_one();
+        }
     }
 
     /// A message of so many bytes was read or written.
@@ -164,7 +182,7 @@ impl Server {
     /// Kills every process, waits until they are gone, within a grace, and then for the audit log.
     pub async fn finish(&self) {
         drop(self.sessions.take_all());
-        if tokio::time::timeout(STOP_GRACE, self.processes.finished())
+        if timeout(STOP_GRACE, self.processes.finished())
             .await
             .is_err()
         {
