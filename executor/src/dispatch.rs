@@ -178,20 +178,33 @@ struct Job {
     work: Box<Work>,
 }
 
-type Work = dyn FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send;
+type Work = dyn FnOnce(&RequestId, Place) -> Result<(Reply, Option<Place>), RpcError> + Send;
 
 /// A whole reply, or why there is none.
 type Outcome = Result<Text, RpcError>;
 
 impl Job {
     fn new(id: RequestId, work: impl FnOnce(&RequestId) -> Outcome + Send + 'static) -> Job {
-        Job::large(id, move |id, _place| work(id).map(Reply::Whole))
+        Job::of(id, move |id, place| {
+            work(id).map(|text| (text.into(), Some(place)))
+        })
     }
 
     /// A call whose answer may keep its place on the pool until it is sent.
     fn large(
         id: RequestId,
         work: impl FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send + 'static,
+    ) -> Job {
+        Job::of(id, move |id, place| {
+            work(id, place).map(|reply| (reply, None))
+        })
+    }
+
+    fn of(
+        id: RequestId,
+        work: impl FnOnce(&RequestId, Place) -> Result<(Reply, Option<Place>), RpcError>
+        + Send
+        + 'static,
     ) -> Job {
         Job {
             id,
@@ -200,9 +213,10 @@ impl Job {
         }
     }
 
-    fn run(self, place: Place) -> Reply {
+    fn run(self, place: Place) -> (Reply, Option<Place>) {
         let Job { id, span, work } = self;
-        span.in_scope(|| work(&id, place).unwrap_or_else(|error| refusal(&id, &error).into()))
+        let refused = |error| (refusal(&id, &error).into(), None);
+        span.in_scope(|| work(&id, place).unwrap_or_else(refused))
     }
 }
 
@@ -472,10 +486,13 @@ fn file_data<'p, 'a>(params: &'p mut WriteFileParams<'a>) -> &'p mut Cow<'a, str
     &mut params.data_base64
 }
 
+/// An answer keeps its place on the pool until it is taken: who takes none is not made many.
 async fn on_pool(places: Arc<Semaphore>, job: Job) -> Reply {
     let id = job.id.clone();
-    let done = pool::run(places, |place| job.run(place)).await;
-    done.unwrap_or_else(|lost| refusal(&id, &errors::lost(lost)).into())
+    match pool::run(places, |place| job.run(place)).await {
+        Ok((reply, _until_now)) => reply,
+        Err(lost) => refusal(&id, &errors::lost(lost)).into(),
+    }
 }
 
 /// A flight inside the span of its call, which ends with it.

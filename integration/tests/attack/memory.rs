@@ -1,7 +1,7 @@
 //! What attackers can make an executor hold (SR-24, SR-26).
 
 use anyhow::{Context as _, Result, ensure};
-use farstep_integration::{Lab, PATIENCE, Wire, script};
+use farstep_integration::{Executor, Lab, PATIENCE, Wire, script};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -141,20 +141,46 @@ async fn blocks_nobody_reads_are_not_made() -> Result<()> {
     for _ in 0..1000 {
         wire.post("fs/readBlock", block.clone()).await?;
     }
-    // Until it makes no more of them.
+    // 1000 answers of 1.3 MiB were asked for.
+    let grown = at_most(&executor, &mut other).await?.saturating_sub(before);
+    ensure!(grown < 96 * MIB, "{} MiB", grown / MIB);
+    Ok(())
+}
+
+#[tokio::test]
+async fn listings_nobody_reads_are_not_made() -> Result<()> {
+    let lab = Lab::new()?;
+    let executor = lab.executor("far").await?;
+    let (mut other, _) = Wire::open(&executor.url).await?;
+    let folder = lab.path().join("full");
+    std::fs::create_dir(&folder)?;
+    for number in 0..4000 {
+        std::fs::write(folder.join(format!("{number:0>200}")), "")?;
+    }
+    let listing = json!({"path": format!("file://{}", folder.display())});
+    let before = executor.memory()?.now;
+    let (mut wire, _) = Wire::open(&executor.url).await?;
+    for _ in 0..1000 {
+        wire.post("fs/readDirectory", listing.clone()).await?;
+    }
+    // 1000 answers of more than 1 MiB were asked for.
+    let grown = at_most(&executor, &mut other).await?.saturating_sub(before);
+    ensure!(grown < 96 * MIB, "{} MiB", grown / MIB);
+    Ok(())
+}
+
+/// The most memory an executor takes until it takes no more; `other` is served all the while.
+async fn at_most(executor: &Executor, other: &mut Wire) -> Result<u64> {
     let mut look = tokio::time::interval(std::time::Duration::from_millis(50));
     let (mut most, mut unchanged) = (0, 0);
     while unchanged < 10 {
         look.tick().await;
-        is_served(&mut other).await?;
+        is_served(other).await?;
         let at_most = executor.memory()?.at_most;
         unchanged = if at_most == most { unchanged + 1 } else { 0 };
         most = at_most;
     }
-    // 1000 answers of 1.3 MiB were asked for.
-    let grown = most.saturating_sub(before);
-    ensure!(grown < 96 * MIB, "{} MiB", grown / MIB);
-    Ok(())
+    Ok(most)
 }
 
 #[tokio::test]
