@@ -173,6 +173,15 @@ fn registry(text: &str, folder: &Path) -> Registry {
     Registry::under(Conditions::default(), &config, local)
 }
 
+/// The hops of a connection through a proxy.
+const WAY: [Hop; 5] = [
+    Hop::Secrets,
+    Hop::ProxyTcp,
+    Hop::Proxy,
+    Hop::Upgrade,
+    Hop::Initialize,
+];
+
 fn hops(probe: &Probe) -> Vec<Hop> {
     probe.hops.iter().map(|tried| tried.at.hop).collect()
 }
@@ -184,14 +193,7 @@ async fn an_http_proxy_is_asked_to_connect_with_its_password_and_looks_the_name_
     let (address, heard) = proxy(manner).await;
     let probe = through("http", &format!("me:{PASSWORD}@"), address, "").await;
     assert!(probe.outcome.is_ok(), "{:?}", probe.outcome);
-    let way = [
-        Hop::Secrets,
-        Hop::ProxyTcp,
-        Hop::Proxy,
-        Hop::Upgrade,
-        Hop::Initialize,
-    ];
-    assert_eq!(hops(&probe), way);
+    assert_eq!(hops(&probe), WAY);
     assert_eq!(
         probe.hops[2].fact,
         Some(Fact::Proxy(format!("http://{address}")))
@@ -212,14 +214,7 @@ async fn a_socks_proxy_gets_the_password_and_the_name() {
     let (address, heard) = proxy(Manner::Socks(PASSWORD, 0, executor().await)).await;
     let probe = through("socks5h", &format!("me:{PASSWORD}@"), address, "").await;
     assert!(probe.outcome.is_ok(), "{:?}", probe.outcome);
-    let way = [
-        Hop::Secrets,
-        Hop::ProxyTcp,
-        Hop::Proxy,
-        Hop::Upgrade,
-        Hop::Initialize,
-    ];
-    assert_eq!(hops(&probe), way);
+    assert_eq!(hops(&probe), WAY);
     assert_eq!(only(&heard), "devbox.example:4500");
 }
 

@@ -20,6 +20,11 @@ pub(crate) async fn until_listed(node: &Rendezvous, word: &str) -> Result<()> {
     }
 }
 
+/// What the peer is told, to be the environment `far` of a rendezvous.
+pub(crate) fn remote(url: &str) -> [&str; 5] {
+    ["exec-server", "--remote", url, "--environment-id", "far"]
+}
+
 #[tokio::test]
 async fn the_peers_executor_registers_stays_and_is_driven() -> Result<()> {
     let Some(peer) = need(Peer::find(), "the peer: FARSTEP_CODEX names no program") else {
@@ -30,7 +35,7 @@ async fn the_peers_executor_registers_stays_and_is_driven() -> Result<()> {
     let token = node.token("executor").await?;
     let folder = lab.folder("far")?;
     let url = node.url.clone();
-    let arguments = ["exec-server", "--remote", &url, "--environment-id", "far"];
+    let arguments = remote(&url);
     let mut command = peer.command(&folder, &arguments);
     let running = Running::start(command.env("CODEX_API_KEY", &token))?;
     until_listed(&node, "online").await?;
@@ -74,13 +79,7 @@ async fn a_peer_that_was_superseded_stays_away() -> Result<()> {
     let node = Rendezvous::start(&lab).await?;
     let token = node.token("executor").await?;
     let folder = lab.folder("far")?;
-    let arguments = [
-        "exec-server",
-        "--remote",
-        &node.url,
-        "--environment-id",
-        "far",
-    ];
+    let arguments = remote(&node.url);
     let mut command = peer.command(&folder, &arguments);
     let old = Running::start(command.env("CODEX_API_KEY", &token))?;
     until_listed(&node, "online").await?;
@@ -126,13 +125,7 @@ async fn the_peers_executor_registers_at_a_node_that_speaks_tls() -> Result<()> 
     let lab = Lab::new()?;
     let (node, certificate) = speaking_tls(&lab).await?;
     let token = node.token("executor").await?;
-    let arguments = [
-        "exec-server",
-        "--remote",
-        &node.url,
-        "--environment-id",
-        "far",
-    ];
+    let arguments = remote(&node.url);
     let mut command = peer.command(&lab.folder("far")?, &arguments);
     command
         .env("CODEX_API_KEY", &token)
@@ -162,13 +155,7 @@ async fn the_peers_executor_is_not_talked_to_by_who_insists_on_padding_and_never
     let records = Records::start(&node.url).await?;
     node.move_behind(&records.url).await?;
     let token = node.token("executor").await?;
-    let arguments = [
-        "exec-server",
-        "--remote",
-        &node.url,
-        "--environment-id",
-        "far",
-    ];
+    let arguments = remote(&node.url);
     let mut command = peer.command(&lab.folder("far")?, &arguments);
     let running = Running::start(command.env("CODEX_API_KEY", &token))?;
     until_listed(&node, "online").await?;

@@ -8,7 +8,7 @@ use farstep_integration::{Lab, PATIENCE, Peer, Rendezvous, Running, need};
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use crate::rendezvous::until_listed;
+use crate::rendezvous::{remote, until_listed};
 
 /// The peer's executor as `far`, supervised. What it says on standard error is on standard output, to
 /// be waited for.
@@ -27,13 +27,7 @@ fn supervisor(lab: &Lab, peer: &Peer, node: &Rendezvous, flags: &[&str]) -> Resu
         .args(flags)
         .args(["--", "sh", "-c", "exec \"$0\" \"$@\" 2>&1"])
         .arg(program)
-        .args([
-            "exec-server",
-            "--remote",
-            &node.url,
-            "--environment-id",
-            "far",
-        ])
+        .args(remote(&node.url))
         .current_dir(lab.folder("far")?)
         .env("XDG_STATE_HOME", lab.state())
         .env_remove("FARSTEP_API_KEY")
@@ -120,13 +114,7 @@ async fn a_peer_that_was_superseded_is_not_brought_back() -> Result<()> {
     command
         .args(["supervise-codex", "--"])
         .arg(peer.program())
-        .args([
-            "exec-server",
-            "--remote",
-            &node.url,
-            "--environment-id",
-            "far",
-        ])
+        .args(remote(&node.url))
         .current_dir(lab.folder("far")?)
         .env("CODEX_HOME", peer.home())
         .env("XDG_STATE_HOME", lab.state())

@@ -257,18 +257,22 @@ async fn by_recipe(
     Ok(())
 }
 
-#[tokio::test]
-async fn a_container_of_docker_is_an_environment_while_it_runs_or_for_one_connection() -> Result<()>
-{
-    let Some(busybox) = need(find("busybox"), "busybox (busybox-static)") else {
-        return Ok(());
-    };
+/// A docker that answers, and what its images are made of.
+fn docker() -> Option<(Engine, PathBuf)> {
+    let busybox = need(find("busybox"), "busybox (busybox-static)")?;
     let engine = Engine::docker("docker".into());
     // `.ci/run` starts one where the machine has none.
     let answers = engine.run(&["info"]).ok();
-    if need(answers, "a docker that answers `docker info`").is_none() {
+    need(answers, "a docker that answers `docker info`")?;
+    Some((engine, busybox))
+}
+
+#[tokio::test]
+async fn a_container_of_docker_is_an_environment_while_it_runs_or_for_one_connection() -> Result<()>
+{
+    let Some((engine, busybox)) = docker() else {
         return Ok(());
-    }
+    };
     let lab = Lab::new()?;
     let image = Image::make(&engine, &lab, &busybox)?;
     by_recipe(&lab, &engine, &image, "container", "throwaway").await
@@ -279,14 +283,9 @@ async fn a_static_executor_serves_where_there_is_no_c_library() -> Result<()> {
     let Some(executor) = static_executor() else {
         return Ok(());
     };
-    let Some(busybox) = need(find("busybox"), "busybox (busybox-static)") else {
+    let Some((engine, busybox)) = docker() else {
         return Ok(());
     };
-    let engine = Engine::docker("docker".into());
-    let answers = engine.run(&["info"]).ok();
-    if need(answers, "a docker that answers `docker info`").is_none() {
-        return Ok(());
-    }
     let lab = Lab::new()?;
     let image = Image::of(&engine, &lab, &busybox, &executor, &[])?;
     let name = image.name.as_str();
