@@ -133,7 +133,11 @@ impl Calls {
         Ok(
             self.on_path(id, path, claim, Weight::Large, move |id, path| {
                 match fs::write(path, &data, links) {
-                    Ok(()) => Ok(reply(id, &Empty {})),
+                    Ok(replaced) => {
+                        // Whoever waits for the answer does not wait for that.
+                        drop(tokio::task::spawn_blocking(move || drop(replaced)));
+                        Ok(reply(id, &Empty {}))
+                    }
                     // What is wrong with a request comes before what is wrong with a file.
                     Err(_) if !data.is_sound() => Err(bad_data()),
                     Err(error) => Err(errors::file(&error)),

@@ -53,11 +53,22 @@ impl Content for [u8] {
 ///
 /// An existing file keeps its mode, owner and attributes, and a link is written through: that is
 /// what peers observe.
-pub fn write(path: &Path, content: &(impl Content + ?Sized), links: Links) -> Result<(), FsError> {
+///
+/// Returns the file that was there if it has no name any more: its pages go when it is closed, which
+/// takes a while for many.
+pub fn write(
+    path: &Path,
+    content: &(impl Content + ?Sized),
+    links: Links,
+) -> Result<Option<File>, FsError> {
     write_file(path, content, links).map_err(|cause| cause.at("write", path))
 }
 
-fn write_file(path: &Path, content: &(impl Content + ?Sized), links: Links) -> Result<(), Cause> {
+fn write_file(
+    path: &Path,
+    content: &(impl Content + ?Sized),
+    links: Links,
+) -> Result<Option<File>, Cause> {
     match files::open_existing_to_write(path, links) {
         Ok(file) => {
             let facts = regular(&file)?;
@@ -69,16 +80,17 @@ fn write_file(path: &Path, content: &(impl Content + ?Sized), links: Links) -> R
             {
                 check(content)?;
                 write_in_place(&file, facts.size, content)?;
+                return Ok(None);
             }
-            Ok(())
+            Ok(files::LOST_NAMES_ARE_FREE.then_some(file))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if appeared(path, content, links)? {
-                return Ok(());
+            if !appeared(path, content, links)? {
+                check(content)?;
+                let (file, old_size) = open_to_write(path, links)?;
+                write_in_place(&file, old_size, content)?;
             }
-            check(content)?;
-            let (file, old_size) = open_to_write(path, links)?;
-            Ok(write_in_place(&file, old_size, content)?)
+            Ok(None)
         }
         Err(error) => Err(refused(error, links)),
     }

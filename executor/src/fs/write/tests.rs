@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::fs::FsErrorKind;
 
-fn kind(result: Result<(), FsError>) -> FsErrorKind {
+fn kind(result: Result<Option<std::fs::File>, FsError>) -> FsErrorKind {
     result.unwrap_err().kind()
 }
 

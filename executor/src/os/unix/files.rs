@@ -26,6 +26,9 @@ pub use contents::{copy_contents, read_at, read_once, write_at};
 pub use nofollow::make_directories_without_links;
 pub use replace::{Draft, Place};
 
+/// Whether a file that has lost its name may be closed whenever there is time.
+pub const LOST_NAMES_ARE_FREE: bool = true;
+
 /// One file, whatever its name: the device and the number on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {

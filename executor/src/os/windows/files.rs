@@ -45,6 +45,10 @@ pub use crate::os::shared::{Kind, Links};
 pub use contents::{copy_contents, read_at, read_once, write_at};
 pub use replace::{Draft, Place};
 
+/// Whether a file that has lost its name may be closed whenever there is time: until then its folder
+/// cannot be removed.
+pub const LOST_NAMES_ARE_FREE: bool = false;
+
 /// One file, whatever its name: the volume and the number on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
