@@ -135,7 +135,9 @@ impl Calls {
                 match fs::write(path, &data, links) {
                     Ok(replaced) => {
                         // Whoever waits for the answer does not wait for that.
-                        drop(tokio::task::spawn_blocking(move || drop(replaced)));
+                        if let Some(old) = replaced {
+                            drop(tokio::task::spawn_blocking(move || drop(old)));
+                        }
                         Ok(reply(id, &Empty {}))
                     }
                     // What is wrong with a request comes before what is wrong with a file.
