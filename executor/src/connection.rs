@@ -439,10 +439,7 @@ impl<W: Wire> Connection<W> {
     /// Takes in what has finished; says whether anything has.
     fn take_finished(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
-        // The others wait where they are: writing makes room, and then we come here again.
-        while self.outbox.has_room()
-            && let Poll::Ready(finished) = self.in_flight.poll_finished(cx)
-        {
+        while let Poll::Ready(finished) = self.in_flight.poll_finished(cx) {
             any = true;
             let released = self.calls.finish(finished);
             // The answer to a start goes before whatever its process says.

@@ -88,6 +88,8 @@ pub(crate) struct Finished {
 /// The answer of a call.
 pub(crate) enum Reply {
     Whole(Text),
+    /// The same, with its place on the pool: who takes no large ones is not made many.
+    OnPool(Text, Place),
     /// It is made while it is sent.
     Pieces(Box<Pieces>),
     /// It was sent in pieces.
@@ -178,15 +180,15 @@ struct Job {
     work: Box<Work>,
 }
 
-type Work = dyn FnOnce(&RequestId, Place) -> Result<(Reply, Option<Place>), RpcError> + Send;
+type Work = dyn FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send;
 
 /// A whole reply, or why there is none.
 type Outcome = Result<Text, RpcError>;
 
 impl Job {
     fn new(id: RequestId, work: impl FnOnce(&RequestId) -> Outcome + Send + 'static) -> Job {
-        Job::of(id, move |id, place| {
-            work(id).map(|text| (text.into(), Some(place)))
+        Job::large(id, move |id, place| {
+            work(id).map(|text| Reply::OnPool(text, place))
         })
     }
 
@@ -195,17 +197,6 @@ impl Job {
         id: RequestId,
         work: impl FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send + 'static,
     ) -> Job {
-        Job::of(id, move |id, place| {
-            work(id, place).map(|reply| (reply, None))
-        })
-    }
-
-    fn of(
-        id: RequestId,
-        work: impl FnOnce(&RequestId, Place) -> Result<(Reply, Option<Place>), RpcError>
-        + Send
-        + 'static,
-    ) -> Job {
         Job {
             id,
             span: Span::current(),
@@ -213,10 +204,9 @@ impl Job {
         }
     }
 
-    fn run(self, place: Place) -> (Reply, Option<Place>) {
+    fn run(self, place: Place) -> Reply {
         let Job { id, span, work } = self;
-        let refused = |error| (refusal(&id, &error).into(), None);
-        span.in_scope(|| work(&id, place).unwrap_or_else(refused))
+        span.in_scope(|| work(&id, place).unwrap_or_else(|error| refusal(&id, &error).into()))
     }
 }
 
@@ -486,13 +476,10 @@ fn file_data<'p, 'a>(params: &'p mut WriteFileParams<'a>) -> &'p mut Cow<'a, str
     &mut params.data_base64
 }
 
-/// An answer keeps its place on the pool until it is taken: who takes none is not made many.
 async fn on_pool(places: Arc<Semaphore>, job: Job) -> Reply {
     let id = job.id.clone();
-    match pool::run(places, |place| job.run(place)).await {
-        Ok((reply, _until_now)) => reply,
-        Err(lost) => refusal(&id, &errors::lost(lost)).into(),
-    }
+    let done = pool::run(places, |place| job.run(place)).await;
+    done.unwrap_or_else(|lost| refusal(&id, &errors::lost(lost)).into())
 }
 
 /// A flight inside the span of its call, which ends with it.

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use farstep_transport::Text;
 
 use crate::dispatch::{Pieces, Reply};
+use crate::pool::Place;
 
 /// An answer larger than this is bulk: it would hold up the small ones.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -38,6 +39,8 @@ pub(super) struct Outbox {
 /// An answer that waits until there is nothing else to write.
 pub(super) enum Large {
     Whole(Text),
+    /// Others may be made when it is written.
+    OnPool(Text, Place),
     /// Hardly anything of it is in memory.
     Pieces(Box<Pieces>),
 }
@@ -54,6 +57,11 @@ impl Outbox {
                     self.small.push_back(text);
                 }
             }
+            Reply::OnPool(text, place) if text.len() > ANSWER_BYTES_MAX => {
+                self.bytes += text.len();
+                self.large.push_back(Large::OnPool(text, place));
+            }
+            Reply::OnPool(text, _) => self.push(text),
             Reply::Pieces(pieces) => self.large.push_back(Large::Pieces(pieces)),
             Reply::Sent => {}
         }
@@ -70,7 +78,7 @@ impl Outbox {
 
     pub(super) fn next_large(&mut self) -> Option<Large> {
         let large = self.large.pop_front()?;
-        if let Large::Whole(text) = &large {
+        if let Large::Whole(text) | Large::OnPool(text, _) = &large {
             self.bytes -= text.len();
         }
         Some(large)

@@ -75,6 +75,10 @@ impl<W: Wire> Connection<W> {
             Some(text) => text,
             None => match self.outbox.next_large() {
                 Some(Large::Whole(text)) => text,
+                Some(Large::OnPool(text, place)) => {
+                    drop(place);
+                    text
+                }
                 Some(Large::Pieces(pieces)) => {
                     self.sending = Some(pieces);
                     return self.write_piece(cx);

@@ -42,7 +42,7 @@ pub(super) fn answer(
 ) -> Result<Reply, FsError> {
     let size = usize::try_from(file.size()).unwrap_or(usize::MAX);
     if size <= WHOLE_BYTES_MAX {
-        return whole(id, &path, file).map(Reply::Whole);
+        return whole(id, &path, file).map(|text| Reply::OnPool(text, place));
     }
     let mut source = Source {
         path,
