@@ -186,13 +186,14 @@ type Work = dyn FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send;
 type Outcome = Result<Text, RpcError>;
 
 impl Job {
+    /// A call that keeps its place on the pool for as long as its answer, if that is large, is not written.
     fn new(id: RequestId, work: impl FnOnce(&RequestId) -> Outcome + Send + 'static) -> Job {
         Job::large(id, move |id, place| {
             work(id).map(|text| Reply::OnPool(text, place))
         })
     }
 
-    /// A call whose answer may keep its place on the pool until it is sent.
+    /// A call that says itself what its place on the pool goes with.
     fn large(
         id: RequestId,
         work: impl FnOnce(&RequestId, Place) -> Result<Reply, RpcError> + Send + 'static,
