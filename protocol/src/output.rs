@@ -354,9 +354,14 @@ impl<B: Body> OutputLog<B> {
         self.evicted = VecDeque::new();
     }
 
+    /// Whether there is anything that may be evicted.
+    pub fn has_evictable(&self) -> bool {
+        self.evictable_chunks > 0
+    }
+
     /// Evicts, oldest first, while that is too much and something is left that may be evicted.
     pub fn cut_while(&mut self, is_too_much: impl Fn(&Self) -> bool) {
-        while self.evictable_chunks > 0 && is_too_much(self) {
+        while self.has_evictable() && is_too_much(self) {
             self.evict_oldest();
         }
     }

@@ -248,34 +248,28 @@ impl Process {
         let mut log = self.log();
         if !log.output.can_accept(READ_MAX) {
             log.paused = Some(cx.waker().clone());
+            self.stop_waiting(log);
             return None;
         }
-        let Err(lack) = log.account.reserve(&self.retention) else {
-            return self.go_on(log, READ_MAX);
-        };
-        drop(log);
-        if let Some(room) = self.make_room(lack) {
-            return Some(room);
+        if log.account.reserve(&self.retention).is_ok() {
+            self.go_on(log);
+            return Some(READ_MAX);
         }
-        let mut log = self.log();
         log.account.wait(&self.retention, cx.waker());
-        // Somebody may have gone in between.
-        if let Some(room) = log.account.reserve_some(&self.retention) {
-            return self.go_on(log, room);
-        }
-        log.paused = Some(cx.waker().clone());
-        None
+        drop(log);
+        self.make_room(Some(cx.waker()))
     }
 
     /// The same for last words, which do not wait: whether the log is full or not, but not beyond
     /// what the executor may retain.
     pub(super) fn reserve_now(&self) -> Option<usize> {
         let mut log = self.log();
-        let Err(lack) = log.account.reserve(&self.retention) else {
-            return self.go_on(log, READ_MAX);
-        };
+        if log.account.reserve(&self.retention).is_ok() {
+            self.go_on(log);
+            return Some(READ_MAX);
+        }
         drop(log);
-        self.make_room(lack)
+        self.make_room(None)
     }
 
     /// Nothing was read.
@@ -296,10 +290,11 @@ impl Process {
         self.log().cost()
     }
 
-    /// Whether the actor waits for room.
+    /// Whether the actor waits for room, and nobody has woken it yet.
     #[cfg(test)]
     pub(super) fn is_paused(&self) -> bool {
-        self.log().paused.is_some()
+        let log = self.log();
+        log.paused.is_some() && !log.account.is_woken(&self.retention)
     }
 
     pub(super) fn output(
@@ -358,6 +353,7 @@ impl Process {
 
     pub(super) fn closed(self: &Arc<Self>) {
         self.change(|log| log.output.closed());
+        self.stop_waiting(self.log());
     }
 
     pub(super) fn stdin(&self) -> MutexGuard<'_, Stdin> {
@@ -395,40 +391,64 @@ impl Process {
         }
     }
 
-    /// Finds room for a read that lacks so much; the order is that of [`Retention`].
-    fn make_room(&self, lack: usize) -> Option<usize> {
+    /// Finds room for a read; the order is that of [`Retention`]. Without room, the waker is called
+    /// when something was taken or read.
+    fn make_room(&self, waker: Option<&Waker>) -> Option<usize> {
         let all = &*self.retention;
         self.cut_to(all.share());
-        let mut log = self.log();
-        if log.account.reserve(all).is_ok() {
-            return self.go_on(log, READ_MAX);
-        }
-        drop(log);
-        all.make_room(lack);
-        log = self.log();
-        if log.account.reserve(all).is_err() {
-            let max = log.cost().saturating_sub(lack);
+        loop {
+            let mut log = self.log();
+            let Err(lack) = log.account.reserve(all) else {
+                self.go_on(log);
+                return Some(READ_MAX);
+            };
             drop(log);
-            self.cut_to(max);
-            log = self.log();
+            // Others may take what was found, and then there may be more.
+            if !all.make_room(lack) {
+                break;
+            }
         }
-        let room = log.account.reserve_some(all)?;
-        self.go_on(log, room)
+        let mut log = self.log();
+        let Log {
+            output, account, ..
+        } = &mut *log;
+        output.cut_while(|output| account.lacks(all, cost_of(output)) > 0);
+        account.hold(all, cost_of(output));
+        let room = account.reserve_some(all);
+        let free = account.settle(all, cost_of(output));
+        if room.is_some() {
+            self.go_on(log);
+        } else if let Some(waker) = waker {
+            // Under the same lock: what is taken from now on calls it.
+            log.paused = Some(waker.clone());
+            drop(log);
+        }
+        all.give_back(free);
+        room
     }
 
     /// Room was found.
-    fn go_on(&self, mut log: MutexGuard<'_, Log>, room: usize) -> Option<usize> {
-        let waited = log.account.stop_waiting(&self.retention);
+    fn go_on(&self, mut log: MutexGuard<'_, Log>) {
         log.paused = None;
+        self.stop_waiting(log);
+    }
+
+    /// Waits for no room any more, so others may have what it was woken for.
+    fn stop_waiting(&self, mut log: MutexGuard<'_, Log>) {
+        let waited = log.account.stop_waiting(&self.retention);
         drop(log);
         if waited {
             self.retention.wake();
         }
-        Some(room)
     }
 
     /// Books a change of the log, and lets the actor go on if it has room now.
     fn done(&self, mut log: MutexGuard<'_, Log>) {
+        let share = self.retention.share();
+        let may_drop = log.output.has_evictable() && !log.output.is_closed();
+        if may_drop && log.cost() > share && self.retention.wants_excess() {
+            log.output.cut_while(|output| cost_of(output) > share);
+        }
         let cost = log.cost();
         let free = log.account.settle(&self.retention, cost);
         let goes_on = match log.output.can_accept(READ_MAX) {

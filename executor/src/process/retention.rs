@@ -16,15 +16,20 @@
 //! and else it pauses until somebody reads, or goes. Only output that was delivered is ever dropped:
 //! a late reader sees the gap. What nobody was given yet waits for its reader.
 //!
+//! Nobody looks again by the clock. Who needs room is in the queue before he looks, and whatever
+//! may let him find some from then on brings it to him: room that is given back, a process that is
+//! closed, and output that is delivered by one that holds more than its share. What a process may
+//! drop of its own it exchanges for room under the lock of its log, so nobody else can take that,
+//! and who is read goes on.
+//!
 //! Every byte is booked before it is read, so the limit holds at every moment. A process that is
 //! closed gives its floor back when the common room can take what it left; until then it counts as
 //! running.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
-use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -43,8 +48,6 @@ const FLOOR_MAX: usize = 32 * 1024;
 const FLOORS_PART: usize = 4;
 /// Room for less than this, or than a floor is for, is not worth a read.
 const READ_MIN: usize = 4 * 1024;
-/// How long nobody looks at all processes again after that was in vain.
-const IN_VAIN: Duration = Duration::from_millis(5);
 
 /// What output costs here.
 pub(super) fn cost(bytes: usize, chunks: usize) -> usize {
@@ -62,7 +65,11 @@ pub(super) struct Retention {
     used: AtomicUsize,
     /// In all.
     held: AtomicUsize,
-    running: AtomicUsize,
+    /// What each process that runs may hold while room is short.
+    share: AtomicUsize,
+    /// Since all processes were looked at, somebody has come to hold more than his share that may
+    /// be dropped.
+    excess: AtomicBool,
     inner: Mutex<Inner>,
     queue: Mutex<Queue>,
     queued: AtomicUsize,
@@ -77,7 +84,6 @@ struct Inner {
     tails: VecDeque<Weak<Process>>,
     /// Closed ones that still count as running.
     leaving: Vec<Weak<Process>>,
-    looked_in_vain: Option<Instant>,
 }
 
 /// Actors that wait for common room, in the order in which they came.
@@ -99,7 +105,8 @@ impl Retention {
             common: max.saturating_sub(floor * processes),
             used: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
+            share: AtomicUsize::new(max),
+            excess: AtomicBool::new(false),
             inner: Mutex::default(),
             queue: Mutex::default(),
             queued: AtomicUsize::new(0),
@@ -121,7 +128,9 @@ impl Retention {
     pub(super) fn started(&self, process: &Arc<Process>) {
         let mut inner = self.lock();
         inner.running.push(Arc::downgrade(process));
-        self.running.store(inner.running.len(), Ordering::Relaxed);
+        self.set_share(&inner);
+        // It is smaller than before.
+        self.excess.store(true, Ordering::SeqCst);
     }
 
     /// A process is closed: it keeps what it has until others need the room.
@@ -129,7 +138,7 @@ impl Retention {
         let closed = Arc::downgrade(process);
         let mut inner = self.lock();
         inner.running.retain(|running| !running.ptr_eq(&closed));
-        self.running.store(inner.running.len(), Ordering::Relaxed);
+        self.set_share(&inner);
         inner.forget_the_forgotten();
         if process.retained_bytes() > 0 {
             inner.whole.push_back(Weak::clone(&closed));
@@ -141,6 +150,9 @@ impl Retention {
             if process.leave() > 0 {
                 self.lock().leaving.push(closed);
             }
+        }
+        if self.is_short() {
+            self.make_room(READ_MAX + CHUNK_COST);
         }
     }
 
@@ -154,9 +166,9 @@ impl Retention {
         self.lock().leaving.extend(still);
     }
 
-    /// Finds `lack` bytes of common room, from closed processes and from those above their share.
-    /// Whoever asks must not hold the lock of a log.
-    pub(super) fn make_room(&self, lack: usize) {
+    /// Looks for `lack` bytes of common room, among closed processes and those above their share,
+    /// and says whether it was there. Whoever asks must not hold the lock of a log.
+    pub(super) fn make_room(&self, lack: usize) -> bool {
         let mut inner = self.lock();
         while self.free() < lack {
             if let Some(oldest) = inner.whole.pop_front() {
@@ -172,24 +184,44 @@ impl Retention {
                 break;
             }
         }
-        let was_in_vain = inner
-            .looked_in_vain
-            .is_some_and(|at| at.elapsed() < IN_VAIN);
-        if self.free() >= lack || was_in_vain {
-            return;
+        if self.free() >= lack {
+            return true;
         }
-        inner.running.retain(|process| process.strong_count() > 0);
-        self.running.store(inner.running.len(), Ordering::Relaxed);
-        let (share, before) = (self.share(), self.free());
-        for process in inner.running.iter().filter_map(Weak::upgrade) {
-            process.cut_to(share);
+        if self.excess.swap(false, Ordering::SeqCst) {
+            inner.running.retain(|process| process.strong_count() > 0);
+            self.set_share(&inner);
+            let share = self.share();
+            for process in inner.running.iter().filter_map(Weak::upgrade) {
+                process.cut_to(share);
+            }
         }
-        inner.looked_in_vain = (self.free() <= before).then(Instant::now);
+        self.free() >= lack
     }
 
     /// What each process that runs may hold while room is short.
     pub(super) fn share(&self) -> usize {
-        self.floor + self.common / self.running.load(Ordering::Relaxed).max(1)
+        self.share.load(Ordering::Relaxed)
+    }
+
+    fn set_share(&self, inner: &Inner) {
+        let share = self.floor + self.common / inner.running.len().max(1);
+        self.share.store(share, Ordering::Relaxed);
+    }
+
+    /// Told by one that runs when more than its share is in its log and some of that may be
+    /// dropped. Says whether it has to be at once, because somebody waits for it; who comes later
+    /// looks for himself.
+    pub(super) fn wants_excess(&self) -> bool {
+        // In this order: who waits has entered the queue before he looked.
+        if !self.excess.load(Ordering::SeqCst) {
+            self.excess.store(true, Ordering::SeqCst);
+        }
+        self.is_short()
+    }
+
+    /// Whether somebody waits.
+    fn is_short(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) > 0
     }
 
     /// Gives common room back, to those who wait for it.
@@ -202,13 +234,13 @@ impl Retention {
 
     /// Wakes as many of those who wait as there is room for.
     pub(super) fn wake(&self) {
-        if self.queued.load(Ordering::SeqCst) == 0 {
+        if !self.is_short() {
             return;
         }
         let mut woken = Vec::new();
         let mut queue = self.lock_queue();
         let mut free = self.free();
-        while free > 0
+        while free >= self.read_min + CHUNK_COST
             && let Some((_, waker)) = queue.wakers.pop_first()
         {
             woken.push(waker);
@@ -285,7 +317,7 @@ impl Account {
 
     /// Reserves room for a read of [`READ_MAX`]; says how much common room is lacking.
     pub(super) fn reserve(&mut self, all: &Retention) -> Result<(), usize> {
-        let lack = (READ_MAX + CHUNK_COST).saturating_sub(self.spare(all));
+        let lack = self.lacks(all, self.held);
         if lack > 0 && all.take(lack, lack) == 0 {
             return Err(lack);
         }
@@ -312,15 +344,15 @@ impl Account {
         self.reserved = 0;
     }
 
+    /// What a read of [`READ_MAX`] lacks if so much is held.
+    pub(super) fn lacks(&self, all: &Retention, held: usize) -> usize {
+        (READ_MAX + CHUNK_COST + held).saturating_sub(self.floor(all) + self.charged)
+    }
+
     /// Books what the log holds now. Returns what is to be given back, by
     /// [`Retention::give_back`], when the lock is free.
     pub(super) fn settle(&mut self, all: &Retention, held: usize) -> usize {
-        if held >= self.held {
-            all.held.fetch_add(held - self.held, Ordering::Relaxed);
-        } else {
-            all.held.fetch_sub(self.held - held, Ordering::Relaxed);
-        }
-        self.held = held;
+        self.hold(all, held);
         if self.leaving {
             self.leave(all);
         }
@@ -329,6 +361,17 @@ impl Account {
         let free = self.charged.saturating_sub(due);
         self.charged -= free;
         free
+    }
+
+    /// The log holds so much now, and what was dropped stays in hand until the books are
+    /// [`settle`](Self::settle)d.
+    pub(super) fn hold(&mut self, all: &Retention, held: usize) {
+        if held >= self.held {
+            all.held.fetch_add(held - self.held, Ordering::Relaxed);
+        } else {
+            all.held.fetch_sub(self.held - held, Ordering::Relaxed);
+        }
+        self.held = held;
     }
 
     /// Gives up the right to run as soon as the common room takes what is held. Returns what it
@@ -365,6 +408,12 @@ impl Account {
         queue.wakers.remove(&ticket);
         all.queued.store(queue.wakers.len(), Ordering::SeqCst);
         true
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_woken(&self, all: &Retention) -> bool {
+        self.ticket
+            .is_some_and(|ticket| !all.lock_queue().wakers.contains_key(&ticket))
     }
 
     fn floor(&self, all: &Retention) -> usize {

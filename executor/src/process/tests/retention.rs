@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use farstep_protocol::output::Body as _;
+use tokio::time::timeout;
+
 use super::*;
 use crate::process::retention::cost;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * 1024;
+/// Nothing that goes on takes as long, on the busiest machine.
+const HELD_UP: Duration = Duration::from_secs(60);
 
 fn bench(in_all: usize, retained_in_all: usize) -> Bench {
     Bench::with(Settings {
@@ -101,10 +106,48 @@ async fn many_running_processes_keep_no_more_than_all_may_and_each_goes_on() {
     assert_eq!(bench.host.retained(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_is_taken_while_a_process_looks_for_room_in_vain_lets_it_go_on() {
+    const MAX: usize = 512 * KIB;
+    const EACH: usize = 64 * MIB;
+    let bench = bench(4, MAX);
+    let mut hogs = Vec::new();
+    for id in 0..3 {
+        hogs.push(bench.start(&id.to_string(), sh("cat /dev/zero")).await);
+    }
+    until_all_paused(&hogs).await;
+    bench
+        .start("read", sh(&format!("head -c {EACH} /dev/zero")))
+        .await;
+    let (mut read, mut closed, mut turn) = (0, false, 0);
+    while !closed {
+        let next = bench.table.ready().next();
+        let Ok(process) = timeout(HELD_UP, next).await else {
+            panic!("held up behind {read} bytes");
+        };
+        if process.id() != "read" {
+            continue;
+        }
+        // Now here, now there in what the process' task is about.
+        turn += 1;
+        (0..turn * 7 % 1000).for_each(|_| std::hint::spin_loop());
+        while let Some(event) = process.take_event() {
+            match event {
+                Event::Output(chunk) => read += chunk.bytes.size(),
+                Event::Exited { .. } => {}
+                Event::Closed { .. } => closed = true,
+            }
+        }
+    }
+    assert_eq!(read, EACH);
+    assert!(bench.host.retained() <= MAX);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_was_given_waits_in_a_detached_session_and_none_of_it_is_lost() {
     const MAX: usize = 8 * MIB;
-    const EACH: usize = 5 * MIB;
+    // Even one that starts long before the others does not end before it is read.
+    const EACH: usize = MAX;
     let bench = bench(6, MAX);
     let mut processes = Vec::new();
     for id in 0..6 {
@@ -219,6 +262,45 @@ async fn who_holds_more_than_his_share_gives_up_what_was_delivered_and_a_late_re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_delivered_above_a_share_or_left_by_a_closed_one_goes_to_who_waits() {
+    const MAX: usize = 4 * MIB;
+    const MOST: usize = 3_600_000;
+    let bench = bench(2, MAX);
+    bench.table.detach();
+    let hoards = format!("head -c {MOST} /dev/zero; read go");
+    let hoarder = bench.start("hoards", sh_with_input(&hoards)).await;
+    while hoarder.retained_bytes() < MOST {
+        tokio::task::yield_now().await;
+    }
+    let waiter = bench.start("waits", sh("cat /dev/zero")).await;
+    until_paused(&waiter).await;
+    assert!(waiter.retained_bytes() < MIB);
+    bench.table.attach();
+    // The hoarder has nothing more to say, so it does not look for room itself.
+    let mut after = 0;
+    for _ in 0..=MOST / 100_000 {
+        after = hoarder.read(after, Some(300_000)).next_seq - 1;
+    }
+    until_retained(&waiter, MAX / 2 - 100 * KIB).await;
+    assert!(hoarder.retained_bytes() > MIB);
+    hoarder.terminate();
+    until_retained(&waiter, 3 * MIB).await;
+}
+
+async fn until_retained(process: &Process, bytes: usize) {
+    let retained = async {
+        while process.retained_bytes() < bytes {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(
+        timeout(HELD_UP, retained).await.is_ok(),
+        "held up at {} bytes",
+        process.retained_bytes()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_process_counts_as_running_until_there_is_room_for_what_it_left() {
     const MAX: usize = 512 * KIB;
     let bench = bench(4, MAX);
@@ -261,7 +343,7 @@ async fn last_words_do_not_exceed_what_all_may_keep() {
     check_books(&bench, &processes, MAX);
     // Nobody waits for them either.
     let deadline = Duration::from_secs(30);
-    let all = tokio::time::timeout(deadline, bench.until_closed()).await;
+    let all = timeout(deadline, bench.until_closed()).await;
     assert!(all.is_ok());
 }
 
