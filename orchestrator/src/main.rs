@@ -120,7 +120,9 @@ fn start_logging(runtime: &Runtime) -> Option<Exporter> {
         .ok()
         .and_then(|exporter| exporter.as_ref()?.layer());
     let filter = EnvFilter::try_from_env("FARSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // An empty NO_COLOR is none (no-color.org).
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !plain;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours)

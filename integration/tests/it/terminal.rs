@@ -109,3 +109,23 @@ async fn a_lent_terminal_is_steered_but_nothing_beyond_it() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_log_has_colours_on_a_terminal_unless_no_color_forbids_them() -> Result<()> {
+    let lab = Lab::new()?;
+    let _far = far(&lab).await?;
+    for (forbids, coloured) in [(None, true), (Some(""), true), (Some("0"), false)] {
+        let mut command = lab.farstep(&["exec", "--", "true"]);
+        command.env("FARSTEP_LOG", "debug").env_remove("NO_COLOR");
+        if let Some(forbids) = forbids {
+            command.env("NO_COLOR", forbids);
+        }
+        let desk = Desk::sit_down_at(&mut command)?;
+        // It has a hand on the screen.
+        drop(command);
+        let (shown, code) = desk.watch_to_the_end().await?;
+        ensure!(code == Some(0) && shown.contains("DEBUG"), "{shown}");
+        assert_eq!(shown.contains('\u{1b}'), coloured, "{forbids:?}: {shown}");
+    }
+    Ok(())
+}
