@@ -203,10 +203,11 @@ impl<R: Unpin, W: AsyncWrite + Unpin> Sink<Text> for Lines<R, W> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
-        let this = self.get_mut();
-        ready!(this.poll_drain(cx))?;
-        ready!(Pin::new(&mut this.writer).poll_shutdown(cx))?;
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WireError>> {
+        // The standard output of a program is written by another thread, and a shutdown does not
+        // wait for it.
+        ready!(self.as_mut().poll_flush(cx))?;
+        ready!(Pin::new(&mut self.writer).poll_shutdown(cx))?;
         Poll::Ready(Ok(()))
     }
 }
@@ -288,6 +289,42 @@ mod tests {
         assert!(matches!(gone, WireError::Silent { .. }), "{gone}");
         assert_eq!(heard.elapsed(), within);
         assert!(lines.next().await.is_none());
+    }
+
+    /// Like the standard output of a program: written is what was flushed.
+    #[derive(Debug, Default)]
+    struct Behind {
+        taken: Vec<u8>,
+        written: Vec<u8>,
+    }
+
+    impl AsyncWrite for Behind {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            self.taken.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            let taken = std::mem::take(&mut self.taken);
+            self.written.extend(taken);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_written_when_the_connection_is_closed() {
+        let mut lines = Lines::new(tokio::io::empty(), Behind::default());
+        lines.feed(Text::from("last words")).await.unwrap();
+        lines.close().await.unwrap();
+        assert_eq!(lines.writer.written, b"last words\n");
     }
 
     #[tokio::test]
