@@ -123,6 +123,12 @@ async fn an_executor_takes_its_credential_in_every_form() -> Result<()> {
     Ok(())
 }
 
+/// What the node says of `box`.
+async fn shown(node: &Rendezvous) -> Result<serde_json::Value> {
+    let shown = node.admin(&["show", "box", "--json"]).await?;
+    Ok(serde_json::from_str(&shown)?)
+}
+
 #[tokio::test]
 async fn a_frame_replaces_the_credential_and_the_end_of_input_is_the_end() -> Result<()> {
     let lab = Lab::new()?;
@@ -135,10 +141,21 @@ async fn a_frame_replaces_the_credential_and_the_end_of_input_is_the_end() -> Re
     drive(&lab, "box", &harness).await?;
     executor.say(&frame("box", &second, now()? + 3600)).await?;
     // What the first one opened ends; only the second one registers and validates from here on.
+    let first_link = shown(&node).await?;
     node.admin(&["token", "revoke", kid(&first)?]).await?;
     // A start that falls into that end is not repeated by itself.
-    let again = async { while drive(&lab, "box", &harness).await.is_err() {} };
-    timeout(PATIENCE, again).await?;
+    let over = async {
+        let mut ended = false;
+        loop {
+            let now = shown(&node).await?;
+            ended |= now["online"] != true || now["since"] != first_link["since"];
+            if ended && now["online"] == true {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    timeout(PATIENCE, over).await??;
+    drive(&lab, "box", &harness).await?;
     let done = executor.finish().await?;
     ensure!(done.code == Some(0), "{:?} {}", done.code, done.err());
     for secret in [&first, &second] {

@@ -1,7 +1,6 @@
 //! The gRPC plane, driven by the command line's own code.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Parser as _;
 use farstep_rendezvous::admin::{AdminError, Reach};
@@ -9,7 +8,6 @@ use farstep_rendezvous::cli::{Cli, Command};
 use farstep_rendezvous::control::{Control, GrpcError, GrpcServer, connect, generated as wire};
 use farstep_rendezvous::store::CredentialKind::{Admin, Executor, Harness};
 use serde_json::Value;
-use tokio::time::timeout;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -44,17 +42,14 @@ async fn a_folder_and_a_node_say_the_same() {
     let executor = run(&node, "token new --kind executor --environment box").await;
     let executor = executor.unwrap();
     let _link = scene.executor("box", executor.trim(), 1).await;
-    // The node notes it behind its answer.
-    let online = async {
-        while !run(&node, "show box --json")
-            .await
-            .unwrap()
-            .contains("\"online\":true")
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    // The node notes it behind its answer, and then says so.
+    let everything = connect(&url, &admin, None).await.unwrap();
+    let named = wire::EnvironmentRef {
+        tenant: "default".to_owned(),
+        environment_id: "box".to_owned(),
     };
-    timeout(Duration::from_secs(60), online).await.unwrap();
+    let mut events = everything.watch_events(named).await.unwrap();
+    while events.message().await.unwrap().unwrap().name != "online" {}
     for line in [
         "list --json",
         "show box --json",
