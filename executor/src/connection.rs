@@ -200,7 +200,7 @@ enum Phase {
 
 impl<W: Wire> Connection<W> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let mut stayed_awake = false;
+        self.rhythm.turn(self.server.vigil().turn());
         loop {
             let read = match self.read(cx) {
                 Ok(read) => read,
@@ -212,13 +212,10 @@ impl<W: Wire> Connection<W> {
                 Err(end) => return Poll::Ready(end),
             };
             if !(read || finished || wrote) {
-                // Once a turn: whatever else is ready on this worker comes in between.
-                if !std::mem::replace(&mut stayed_awake, true) {
-                    match self.stay_awake(cx) {
-                        Ok(false) => {}
-                        Ok(true) => continue,
-                        Err(end) => return Poll::Ready(end),
-                    }
+                match self.stay_awake(cx) {
+                    Ok(false) => {}
+                    Ok(true) => continue,
+                    Err(end) => return Poll::Ready(end),
                 }
                 // Only now: what has arrived counts, however late we looked.
                 return match &mut self.silence {

@@ -6,7 +6,7 @@
 //! we start need them. Decides who may; whether it is worth it is each connection's own affair
 //! (`connection::rhythm`).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::os;
@@ -15,11 +15,12 @@ use crate::os;
 /// the processor from somebody who has something to do.
 pub(crate) const PROCESSORS_MIN: usize = 3;
 
-/// Whether connections may stay awake, and whether one does.
+/// Whether connections may stay awake, whether one does, and how many turns all of them had.
 #[derive(Debug)]
 pub(crate) struct Vigil {
     moment: Duration,
     is_kept: AtomicBool,
+    turns: AtomicU64,
 }
 
 /// The permission to stay awake.
@@ -37,12 +38,19 @@ impl Vigil {
         Vigil {
             moment: if is_possible { moment } else { Duration::ZERO },
             is_kept: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
         }
     }
 
     /// For how long a connection may stay awake; zero where none may.
     pub(crate) fn moment(&self) -> Duration {
         self.moment
+    }
+
+    /// Counts a turn of some connection's task; returns how many there were before it. Whoever finds
+    /// one missing between two of its own knows that others have something to do.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Asks to stay awake; `None` while somebody else does.
@@ -71,6 +79,15 @@ mod tests {
         assert!(awake.is_some() && vigil.enter().is_none() && vigil.enter().is_none());
         drop(awake);
         assert!(vigil.enter().is_some());
+    }
+
+    #[test]
+    fn whoever_counts_his_turns_sees_those_of_others() {
+        let vigil = Vigil::new(MOMENT);
+        let mine = vigil.turn();
+        assert_eq!(vigil.turn(), mine + 1);
+        let _others = vigil.turn();
+        assert_eq!(vigil.turn(), mine + 3);
     }
 
     #[test]

@@ -13,7 +13,12 @@
 //!
 //! Staying awake in vain asks for twice as many such questions the next time, up to a bound, and a
 //! question that found us awake for half as many: a caller that is late ever so often costs nothing
-//! worth counting. Knows no socket and reads no clock.
+//! worth counting, and one that is hardly ever late is soon awaited again.
+//!
+//! A task that stays awake keeps its worker from everybody else. So it does that once in a turn, and
+//! more often, up to a bound, only when its caller has been the only one with anything to do for some
+//! milliseconds: another connection's turn or output for the caller itself, and it is once again.
+//! Knows no socket and reads no clock.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +27,14 @@ const ENOUGH: u32 = 8;
 
 /// So many always are.
 const ENOUGH_MAX: u32 = 1024;
+
+/// So many turns in which nobody else had one, and in which staying awake once was too little, make
+/// us the only one who has anything to do. Two questions each: some milliseconds.
+const ALONE: u32 = 64;
+
+/// We stay awake so often in one turn at most. Each time takes up to the moment, and whatever else
+/// this worker has to do waits for all of them.
+const TIMES_MAX: u32 = 16;
 
 /// While we sleep a question seems to come later than it does, by what it takes to be woken: so many
 /// times the moment for which we would stay awake are still in rhythm.
@@ -36,6 +49,12 @@ pub(super) struct Rhythm {
     answered: Option<Instant>,
     in_rhythm: u32,
     enough: u32,
+    /// Turns in which we did not stay awake often enough, since anything else happened.
+    alone: u32,
+    /// How often we may still stay awake in this turn.
+    times_left: u32,
+    /// The number of our next turn if nobody has one before.
+    next_turn: u64,
 }
 
 impl Rhythm {
@@ -45,7 +64,19 @@ impl Rhythm {
             answered: None,
             in_rhythm: 0,
             enough: ENOUGH,
+            alone: 0,
+            times_left: 0,
+            next_turn: 0,
         }
+    }
+
+    /// A turn of the task begins, with its number among those of all connections.
+    pub(super) fn turn(&mut self, number: u64) {
+        if number != self.next_turn {
+            self.alone = 0;
+        }
+        self.times_left = (self.alone.saturating_sub(ALONE) + 1).min(TIMES_MAX);
+        self.next_turn = number + 1;
     }
 
     /// A question came. Asks for the time only when it matters.
@@ -54,7 +85,7 @@ impl Rhythm {
         match self.answered.take() {
             Some(answered) if now().saturating_duration_since(answered) <= in_time => {
                 if self.in_rhythm >= self.enough {
-                    self.enough = (self.enough / 2).max(ENOUGH);
+                    self.enough = (self.enough / 2).max(1);
                 }
                 self.in_rhythm = self.in_rhythm.saturating_add(1);
             }
@@ -70,22 +101,33 @@ impl Rhythm {
         }
         match self.answered {
             None => self.answered = Some(now()),
-            Some(_) => self.broken(),
+            Some(_) => self.lost(),
         }
     }
 
     /// Something was said that nobody had asked for.
     pub(super) fn broken(&mut self) {
+        self.lost();
+        self.alone = 0;
+        self.times_left = self.times_left.min(1);
+    }
+
+    fn lost(&mut self) {
         self.answered = None;
         self.in_rhythm = 0;
     }
 
-    /// For how long to stay awake from now on.
-    pub(super) fn awake_for(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
+    /// For how long to stay awake from now on. Counts as one of the times of this turn.
+    pub(super) fn awake_for(&mut self, now: impl FnOnce() -> Instant) -> Option<Duration> {
         let answered = self.answered?;
         if self.in_rhythm < self.enough {
             return None;
         }
+        let Some(times_left) = self.times_left.checked_sub(1) else {
+            self.alone = (self.alone + 1).min(ALONE + TIMES_MAX);
+            return None;
+        };
+        self.times_left = times_left;
         let left = self
             .moment
             .checked_sub(now().saturating_duration_since(answered))?;
@@ -94,7 +136,7 @@ impl Rhythm {
 
     /// It was in vain.
     pub(super) fn missed(&mut self) {
-        self.broken();
+        self.lost();
         self.enough = (self.enough * 2).min(ENOUGH_MAX);
     }
 }
@@ -107,10 +149,11 @@ mod tests {
     const QUICK: Duration = Duration::from_micros(90);
     const LATE: Duration = Duration::from_micros(110);
 
-    /// A caller, and the clock on the wall.
+    /// A caller, the clock on the wall, and how many turns all connections had.
     struct Caller {
         rhythm: Rhythm,
         now: Instant,
+        turns: u64,
     }
 
     impl Caller {
@@ -118,19 +161,52 @@ mod tests {
             let (mut rhythm, now) = (Rhythm::new(MOMENT), Instant::now());
             rhythm.asked(|| now);
             rhythm.answered(|| now);
-            Caller { rhythm, now }
+            Caller {
+                rhythm,
+                now,
+                turns: 0,
+            }
         }
 
-        /// Asks so long after an answer, is answered, and says whether we stay awake then.
+        /// Asks so long after an answer, is answered, and says whether we stay awake then, in a turn
+        /// of its own.
         fn asks_after(&mut self, pause: Duration) -> bool {
-            self.now += pause;
-            self.rhythm.asked(|| self.now);
-            self.rhythm.answered(|| self.now);
+            self.is_answered_after(pause);
             self.awake_for().is_some()
         }
 
-        fn awake_for(&self) -> Option<Duration> {
+        fn is_answered_after(&mut self, pause: Duration) {
+            self.now += pause;
+            self.rhythm.asked(|| self.now);
+            self.rhythm.answered(|| self.now);
+        }
+
+        fn awake_for(&mut self) -> Option<Duration> {
+            self.begin_turn();
             self.rhythm.awake_for(|| self.now)
+        }
+
+        fn begin_turn(&mut self) {
+            self.rhythm.turn(self.turns);
+            self.turns += 1;
+        }
+
+        /// How often we stay awake in a turn in which one question comes behind the other.
+        fn times(&mut self) -> u32 {
+            self.begin_turn();
+            let mut count = 0;
+            loop {
+                self.is_answered_after(QUICK);
+                if self.rhythm.awake_for(|| self.now).is_none() {
+                    return count;
+                }
+                count += 1;
+            }
+        }
+
+        /// The same for so many turns.
+        fn times_of(&mut self, turns: u32) -> Vec<u32> {
+            (0..turns).map(|_| self.times()).collect()
         }
 
         /// How many questions it takes until we stay awake.
@@ -148,7 +224,7 @@ mod tests {
         let mut caller = Caller::new();
         assert_eq!(caller.questions(), ENOUGH);
         assert!(caller.asks_after(QUICK) && !caller.asks_after(LATE));
-        assert_eq!(caller.questions(), ENOUGH);
+        assert_eq!(caller.questions(), ENOUGH / 2);
     }
 
     #[test]
@@ -172,11 +248,46 @@ mod tests {
             caller.rhythm.answered(|| caller.now);
         }
         caller.questions();
-        for _ in 0..(ENOUGH_MAX / ENOUGH).ilog2() {
+        for _ in 0..ENOUGH_MAX.ilog2() {
             assert!(caller.asks_after(QUICK));
         }
         caller.asks_after(LATE);
-        assert_eq!(caller.questions(), ENOUGH);
+        assert_eq!(caller.questions(), 1);
+    }
+
+    #[test]
+    fn a_caller_that_is_alone_for_long_is_awaited_more_often_in_a_turn() {
+        let mut caller = Caller::new();
+        caller.questions();
+        let mut expected = vec![1; ALONE as usize];
+        expected.extend(1..=TIMES_MAX);
+        expected.push(TIMES_MAX);
+        let turns = ALONE + TIMES_MAX + 1;
+        assert_eq!(caller.times_of(turns), expected);
+        // Somebody else had a turn.
+        caller.turns += 1;
+        assert_eq!(caller.times_of(turns), expected);
+        // Something was said that the caller had not asked for, between two turns and in one.
+        caller.rhythm.broken();
+        caller.is_answered_after(QUICK);
+        assert_eq!(caller.times_of(turns), expected);
+        caller.begin_turn();
+        caller.rhythm.broken();
+        for time in 0..3 {
+            caller.is_answered_after(QUICK);
+            let is_awake = caller.rhythm.awake_for(|| caller.now).is_some();
+            assert_eq!(is_awake, time == 1, "{time}");
+        }
+    }
+
+    #[test]
+    fn one_question_a_turn_is_no_reason_to_be_awaited_more_often() {
+        let mut caller = Caller::new();
+        caller.questions();
+        for _ in 0..3 * ALONE {
+            assert!(caller.asks_after(QUICK));
+        }
+        assert_eq!(caller.times(), 1);
     }
 
     #[test]
@@ -205,6 +316,7 @@ mod tests {
             rhythm.asked(|| unreachable!("the time is of no use"));
             rhythm.answered(|| unreachable!("the time is of no use"));
         }
+        rhythm.turn(0);
         assert_eq!(rhythm.awake_for(Instant::now), None);
     }
 }

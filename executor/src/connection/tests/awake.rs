@@ -1,6 +1,7 @@
 //! Who is awaited without sleeping.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use farstep_transport::Attention;
 use futures_util::{Sink, Stream};
@@ -23,6 +24,8 @@ struct Caller {
     looks: usize,
     /// For each question, whether it was awaited without sleeping.
     awaited: Vec<bool>,
+    /// How many were.
+    awaited_in_all: Arc<AtomicUsize>,
 }
 
 impl Caller {
@@ -41,6 +44,7 @@ impl Caller {
             waits: false,
             looks: 0,
             awaited: Vec::new(),
+            awaited_in_all: Arc::default(),
         }
     }
 }
@@ -54,6 +58,7 @@ impl Stream for Caller {
         }
         let is_awaited = self.attention.due().is_some();
         if is_awaited {
+            self.awaited_in_all.fetch_add(1, Ordering::Relaxed);
             self.attention.found();
         } else if self.looks < LOOKS {
             self.looks += 1;
@@ -136,4 +141,36 @@ async fn nobody_is_while_another_one_is_or_where_it_was_not_wanted() {
     drop(other);
     let server = Server::wakeful_for_tests(Duration::ZERO);
     assert!(!awaited(&server, Caller::new(50)).await.contains(&true));
+}
+
+/// Serves a caller that asks so often, and returns how many questions were awaited in each turn of
+/// the connection's task. `between` happens between two turns.
+fn awaited_in_turns(server: &Arc<Server>, count: usize, between: impl Fn()) -> Vec<usize> {
+    let stop = CancellationToken::new();
+    let caller = Caller::new(count);
+    let asked = Arc::clone(&caller.awaited_in_all);
+    let mut served = pin!(serve(server, caller, Who::default(), None, &stop));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let (mut turns, mut before) = (Vec::new(), 0);
+    while served.as_mut().poll(&mut cx).is_pending() {
+        let asked = asked.load(Ordering::Relaxed);
+        turns.push(asked - before);
+        before = asked;
+        between();
+    }
+    turns
+}
+
+#[tokio::test]
+async fn many_questions_are_awaited_in_one_turn_only_while_nobody_else_has_one() {
+    let server = Server::wakeful_for_tests(MOMENT);
+    let alone = awaited_in_turns(&server, 1000, || {});
+    assert!(
+        alone.contains(&1) && alone.iter().max() == Some(&16),
+        "{alone:?}"
+    );
+    let disturbed = awaited_in_turns(&server, 1000, || {
+        server.vigil().turn();
+    });
+    assert_eq!(disturbed.iter().max(), Some(&1));
 }
