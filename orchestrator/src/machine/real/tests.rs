@@ -13,6 +13,9 @@ use super::*;
 /// Answers the handshake.
 const HELLO: &str = r#"read -r _; read -r _; printf '%s\n' '{"id":1,"result":{"sessionId":"s","environmentInfo":{"shell":{"name":"sh","path":"/bin/sh"}}}}'"#;
 
+/// Lives until [`Bench::lose`]: what ends right behind the handshake may not count as connected at all.
+const UNTIL_LOST: &str = "until [ -e leave ]; do sleep 0.01; done; exit 3";
+
 /// An environment whose program lives as often as there are lines, and as each says.
 struct Bench {
     folder: tempfile::TempDir,
@@ -61,8 +64,9 @@ impl Bench {
         }
     }
 
-    /// Waits until it is known that the program is gone.
-    async fn lost(&self) {
+    /// Has the program end, and waits until that is known.
+    async fn lose(&self) {
+        std::fs::write(self.folder.path().join("leave"), "").unwrap();
         let mut watch = self.environment.watch();
         let lost = watch.wait_for(|status| match status {
             Status::Ready(executor) => !executor.is_connected(),
@@ -85,9 +89,9 @@ fn path(folder: &Path) -> PathUri {
 #[tokio::test]
 async fn a_call_that_was_not_sent_is_made_once_on_the_next_session() {
     let answers = r#"read -r call; echo "$call" >> calls; echo '{"id":2,"result":{}}'; read -r _"#;
-    let bench = Bench::new(&["exit 3", answers]);
+    let bench = Bench::new(&[UNTIL_LOST, answers]);
     let machine = bench.machine().await;
-    bench.lost().await;
+    bench.lose().await;
     machine.remove(&path(bench.folder.path())).await.unwrap();
     assert_eq!((bench.lines("lives"), bench.lines("calls")), (2, 1));
     assert!(!machine.is_connected(), "what the step saw is gone");
@@ -109,9 +113,9 @@ async fn a_call_that_was_sent_is_not_made_again_and_its_caller_learns_that_it_ma
 
 #[tokio::test]
 async fn a_call_that_cannot_be_sent_again_either_fails_as_it_did() {
-    let bench = Bench::new(&["exit 3", "exit 4"]);
+    let bench = Bench::new(&[UNTIL_LOST, "exit 4"]);
     let machine = bench.machine().await;
-    bench.lost().await;
+    bench.lose().await;
     let error = machine
         .remove(&path(bench.folder.path()))
         .await
