@@ -362,6 +362,8 @@ struct Model {
     doubtful_after: Option<Seq>,
     /// Set at a resume: the doubt ends here.
     doubtful_until: Seq,
+    /// Whoever read the page that ended the doubt said that everything up to here had arrived.
+    asked_behind: Seq,
 }
 
 impl Model {
@@ -408,7 +410,21 @@ impl Model {
                 break;
             }
         }
-        self.doubtful_after = Some(self.doubtful_after.map_or(after, |old| old.min(after)));
+        let after = self.doubtful_after.map_or(after, |old| old.min(after));
+        self.doubtful_after = Some(after.max(self.asked_behind));
+    }
+
+    /// A page behind `after` that ends before `next` was read.
+    fn read(&mut self, after: Seq, next: Seq) {
+        let ends_the_doubt = next > self.doubtful_until;
+        if !self.detached && self.doubtful_after.is_some() && ends_the_doubt {
+            self.asked_behind = self.asked_behind.max(after.min(self.last));
+        }
+        self.arrived(if ends_the_doubt {
+            self.doubtful_until
+        } else {
+            after
+        });
     }
 
     fn arrived(&mut self, seq: Seq) {
@@ -472,7 +488,7 @@ proptest! {
                     };
                     prop_assert_eq!(page.next_seq, next);
                     prop_assert_eq!((page.exit.is_some(), page.closed), (model.exited.is_some(), model.closed.is_some()));
-                    model.arrived(if next > model.doubtful_until { model.doubtful_until } else { after });
+                    model.read(after, next);
                 }
                 Step::ReleasePins => { log.release_pins(); model.arrived(model.doubtful_until); }
                 Step::Move(keep) => {
@@ -502,6 +518,29 @@ proptest! {
             prop_assert_eq!(log.has_untaken(), !model.detached && model.taken < model.last);
         }
     }
+}
+
+/// Found by the property, which had expected more.
+#[test]
+fn what_the_last_page_was_asked_behind_is_not_kept_at_the_next_break() {
+    let mut log = log();
+    for bytes in ["a", "a", "a", "0123456789abcdefg", "abc", "01234567"] {
+        text(&mut log, bytes);
+    }
+    log.detach();
+    for bytes in ["a", "a", "a", "0123456789abcdef", "abc"] {
+        text(&mut log, bytes);
+    }
+    log.attach();
+    assert_eq!(seqs(&log.read(5, None)), [6, 7, 8, 9, 10, 11]);
+    log.detach();
+    text(
+        &mut log,
+        "0123456789abcdefghij0123456789abcdefghij0123456789abcdefghij0123456789",
+    );
+    log.attach();
+    // Not a byte of the page, which may have been lost on the way.
+    assert_eq!(log.first_retained(), Some(6));
 }
 
 /// Found by the property: ten chunks of a byte that waited pushed out one that was on its way.
