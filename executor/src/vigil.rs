@@ -2,9 +2,9 @@
 //!
 //! A processor that has nothing to do halts, and to wake it takes longer than to answer a small
 //! call. Whoever stays awake is there at once, at the price of the processor. So only one connection
-//! at a time may, for some tens of microseconds, and nobody where processors are few: the programs
-//! we start need them. Decides who may; whether it is worth it is each connection's own affair
-//! (`connection::rhythm`).
+//! at a time may, for some tens of microseconds behind an answer, and nobody where processors are few:
+//! the programs we start need them. Decides who may; whether it is worth it is each connection's own
+//! affair (`connection::rhythm`).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

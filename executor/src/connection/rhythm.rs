@@ -124,7 +124,7 @@ impl Rhythm {
             return None;
         }
         let Some(times_left) = self.times_left.checked_sub(1) else {
-            self.alone = (self.alone + 1).min(ALONE + TIMES_MAX);
+            self.alone = self.alone.saturating_add(1);
             return None;
         };
         self.times_left = times_left;

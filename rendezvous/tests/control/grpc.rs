@@ -1,6 +1,7 @@
 //! The gRPC plane, driven by the command line's own code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser as _;
 use farstep_rendezvous::admin::{AdminError, Reach};
@@ -8,6 +9,7 @@ use farstep_rendezvous::cli::{Cli, Command};
 use farstep_rendezvous::control::{Control, GrpcError, GrpcServer, connect, generated as wire};
 use farstep_rendezvous::store::CredentialKind::{Admin, Executor, Harness};
 use serde_json::Value;
+use tokio::time::timeout;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -49,7 +51,8 @@ async fn a_folder_and_a_node_say_the_same() {
         environment_id: "box".to_owned(),
     };
     let mut events = everything.watch_events(named).await.unwrap();
-    while events.message().await.unwrap().unwrap().name != "online" {}
+    let online = async { while events.message().await.unwrap().unwrap().name != "online" {} };
+    timeout(Duration::from_secs(60), online).await.unwrap();
     for line in [
         "list --json",
         "show box --json",

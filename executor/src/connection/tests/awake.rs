@@ -24,7 +24,7 @@ struct Caller {
     looks: usize,
     /// For each question, whether it was awaited without sleeping.
     awaited: Vec<bool>,
-    /// How many were.
+    /// How many were, for who looks while the connection has the caller.
     awaited_in_all: Arc<AtomicUsize>,
 }
 
@@ -148,14 +148,14 @@ async fn nobody_is_while_another_one_is_or_where_it_was_not_wanted() {
 fn awaited_in_turns(server: &Arc<Server>, count: usize, between: impl Fn()) -> Vec<usize> {
     let stop = CancellationToken::new();
     let caller = Caller::new(count);
-    let asked = Arc::clone(&caller.awaited_in_all);
+    let awaited = Arc::clone(&caller.awaited_in_all);
     let mut served = pin!(serve(server, caller, Who::default(), None, &stop));
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let (mut turns, mut before) = (Vec::new(), 0);
     while served.as_mut().poll(&mut cx).is_pending() {
-        let asked = asked.load(Ordering::Relaxed);
-        turns.push(asked - before);
-        before = asked;
+        let now = awaited.load(Ordering::Relaxed);
+        turns.push(now - before);
+        before = now;
         between();
     }
     turns

@@ -13,7 +13,7 @@ use super::*;
 /// Answers the handshake.
 const HELLO: &str = r#"read -r _; read -r _; printf '%s\n' '{"id":1,"result":{"sessionId":"s","environmentInfo":{"shell":{"name":"sh","path":"/bin/sh"}}}}'"#;
 
-/// Lives until [`Bench::lose`]: what ends right behind the handshake may not count as connected at all.
+/// Lives until [`Bench::lose`]: what ends right behind the handshake may count as never connected.
 const UNTIL_LOST: &str = "until [ -e leave ]; do sleep 0.01; done; exit 3";
 
 /// An environment whose program lives as often as there are lines, and as each says.
